@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_CORE_SETTING_H
+#define FCGIPM_CORE_SETTING_H
+/*
+ * What: the settings of one pool as a plain struct, and everything that can be done with them by a loop over
+ * core/setting_table.h: defaults, parsing of values, validation, writing to and reading from bytes (for the
+ * manager), fingerprint. There is no code per directive.
+ * Who calls: httpd's parent while it reads the configuration (parse, check, write); the manager (read).
+ * Owns: pointers point into the pool given to parse/read.
+ * Always true: 1. two settings with equal values have equal fingerprints, in every process and over
+ * restarts; 2. read(write(s)) == s; 3. read refuses what it does not know (version, length, bounds).
+ */
+#include <stdint.h>
+#include <apr_pools.h>
+#include <apr_tables.h>
+#include "core/fault.h"
+
+typedef enum fcgipm_flag3 { FCGIPM_AUTO, FCGIPM_ON, FCGIPM_OFF } fcgipm_flag3_t;
+
+/* One pool. Members are in table order; units in the names: _us microseconds, _max counts, _bytes bytes. */
+typedef struct fcgipm_setting {
+    const char *name;            /* of the FcgiServer block: [A-Za-z0-9._-]{1,63} */
+    const char *vhost;           /* "" = main server; otherwise server name and port of the private vhost */
+    uint32_t scope;              /* log scope, see core/log.h; not part of the fingerprint */
+    apr_array_header_t *command; /* of const char *: absolute program path, arguments; NULL when external */
+    const char *connect;         /* canonical address, NULL when spawned */
+    const char *user, *group;    /* NULL = httpd's User and Group */
+    const char *directory;       /* NULL = the directory of the program */
+    apr_array_header_t *env;     /* of const char *: "NAME=VALUE", in order, FcgiPassEnv already resolved */
+    uint32_t processes_min, processes_max;
+    uint32_t concurrency;  /* requests at a time per process (external: in all) */
+    uint32_t keep_conn;    /* fcgipm_flag3_t: keep connections open between requests */
+    uint32_t client_abort; /* 0 abort, 1 finish: what happens to a request whose client left */
+    uint32_t umask;
+    uint32_t queue_length;                                                         /* waiting requests */
+    int64_t start_us, connect_us, queue_us, read_us, request_us, idle_us, stop_us; /* FcgiTimeout */
+    uint64_t head_bytes;                                                           /* largest response head */
+    uint64_t body_memory_bytes; /* request body kept in memory up to here, then in a temporary file */
+} fcgipm_setting_t;
+
+typedef enum fcgipm_setting_kind {
+    FCGIPM_KIND_COUNT,    /* uint32_t */
+    FCGIPM_KIND_DURATION, /* int64_t us; "10s" "500ms" "5m" "2h" "1d", a bare number is seconds; "off" = 0 */
+    FCGIPM_KIND_SIZE,     /* uint64_t bytes; "64K" "256M" "1G" */
+    FCGIPM_KIND_OCTAL,    /* uint32_t */
+    FCGIPM_KIND_CHOICE,   /* uint32_t index into words "Auto|On|Off" */
+    FCGIPM_KIND_STRING,   /* const char *, NULL = none */
+    FCGIPM_KIND_ADDRESS,  /* const char *, canonical */
+    FCGIPM_KIND_LIST      /* apr_array_header_t * of const char * */
+} fcgipm_setting_kind_t;
+
+/* One row of the table; see setting_table.h. */
+typedef struct fcgipm_setting_row {
+    const char *directive; /* "FcgiTimeout" */
+    const char *key;       /* "start" for FcgiTimeout start=10s; NULL: a positional argument */
+    fcgipm_setting_kind_t kind;
+    size_t offset;      /* in fcgipm_setting_t */
+    int64_t min, max;   /* in the unit of the member */
+    const char *value;  /* default, as a user would write it; NULL = none */
+    const char *words;  /* CHOICE: "Auto|On|Off" */
+    const char *syntax; /* "start=duration" */
+    const char *doc;    /* sentences for the reference */
+    int fingerprint;    /* 1: a change of it means other processes */
+} fcgipm_setting_row_t;
+
+extern const fcgipm_setting_row_t fcgipm_setting_rows[];
+extern const unsigned fcgipm_setting_row_count;
+
+void fcgipm_setting_defaults(fcgipm_setting_t *s, apr_pool_t *pool);
+/* Set the member of `row` from text. NULL on success, else a sentence naming directive, value, and what would
+ * be right (allocated from pool). */
+const char *fcgipm_setting_parse(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text,
+                                 apr_pool_t *pool);
+/* Rules that need more than one member (min <= max, command or connect, ...). NULL or a sentence. */
+const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool);
+/* 64-bit FNV-1a over the rows with fingerprint = 1, and name and vhost. */
+uint64_t fcgipm_setting_fingerprint(const fcgipm_setting_t *s);
+/* 64-bit FNV-1a over name and vhost: which pool it is, whatever its values. */
+uint64_t fcgipm_setting_key(const fcgipm_setting_t *s);
+/* Append to a byte array (apr_array_header_t of char). */
+void fcgipm_setting_write(const fcgipm_setting_t *s, apr_array_header_t *out);
+/* Read one from [*in, end), advancing. APR_SUCCESS, or APR_EINVAL with a fault. */
+apr_status_t fcgipm_setting_read(fcgipm_setting_t *s, const unsigned char **in, const unsigned char *end,
+                                 apr_pool_t *pool, fcgipm_fault_t *fault);
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_PM_DAEMON_H
+#define FCGIPM_PM_DAEMON_H
+/*
+ * What: the manager process: one event loop that spawns, watches, replaces and stops workers. The only header
+ * of this room that web may see. It knows nothing of httpd, so the same code runs as a plain program in the
+ * tests. Who calls: web/guard in the process that it has just forked; t/unit as a program. Always true: 1.
+ * one way to begin: read the registry, adopt what lives and matches, then bring the world to the configured
+ * state; 2. nothing that a child can write is used as index, length, pid or path (PROMISES R1); 3. it ends on
+ * the lifeline's EOF (stops every worker, removes sockets), on LEAVE (touches nothing), or by a signal.
+ */
+#include <stdbool.h>
+#include <apr_pools.h>
+#include "share/layout.h"
+#include "share/world.h"
+
+typedef struct fcgipm_daemon_env {
+    fcgipm_board_t *board;
+    fcgipm_registry_t *registry;
+    int lifeline_fd;            /* read end; EOF = the parent is gone or wants us to stop all */
+    int orders_fd;              /* manager's end, share/msg.h */
+    int requests_fd;            /* manager's end */
+    const unsigned char *world; /* first configuration (borrowed) */
+    size_t world_len;
+    const int *keep_fds; /* further descriptors that stay open: the log */
+    unsigned keep_count;
+    void (*on_config)(void *ctx, const fcgipm_world_t *world, int log_fd); /* new log descriptor and level;
+                                                                              owns log_fd; may be NULL */
+    void *ctx;
+} fcgipm_daemon_env_t;
+
+/* Exit codes that the parent understands. */
+enum {
+    FCGIPM_DAEMON_STOPPED = 0, /* all workers stopped as asked */
+    FCGIPM_DAEMON_LEFT = 10,   /* LEAVE: fork the next one */
+    FCGIPM_DAEMON_BROKEN = 11  /* cannot run at all (runtime directory, memory): do not fork again at once */
+};
+
+/* Runs until the end; returns an exit code for _exit(). Closes every descriptor but 0-2, those in env, and
+ * keep_fds. The caller has forked; signals are reset here; the process becomes a session leader and a child
+ * subreaper. */
+int fcgipm_daemon_run(const fcgipm_daemon_env_t *env);
+
+/* Make and check the runtime directory (ours, not writable by others, no symlink) and stop what an earlier
+ * instance left behind according to the registry. Called by the parent before the first manager. uid/gid:
+ * httpd's user. */
+apr_status_t fcgipm_daemon_prepare(fcgipm_registry_t *registry, bool leftover, const char *runtime_dir,
+                                   uint32_t uid, uint32_t gid, fcgipm_fault_t *fault);
+#endif

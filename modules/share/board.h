@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_SHARE_BOARD_H
+#define FCGIPM_SHARE_BOARD_H
+/*
+ * What: making and finding the two shared regions, and what the httpd parent does to the board when a child
+ * is gone.
+ * Who calls: parent (create, child_gone), children (claim), anyone (the rest).
+ */
+#include <stdbool.h>
+#include <sys/types.h>
+#include <apr_errno.h>
+#include "core/fault.h"
+#include "share/layout.h"
+
+/* Anonymous shared memory, page aligned, zero but for the header; lives until the process unmaps it or ends,
+ * is inherited by fork. */
+apr_status_t fcgipm_board_create(fcgipm_board_t **board, fcgipm_fault_t *fault);
+/* True if the region was made by this build. */
+bool fcgipm_board_ok(const fcgipm_board_t *board);
+
+/* Open or make `path` (0600, O_NOFOLLOW, owner must be us), take its lock (waiting up to wait_us for an
+ * earlier instance to finish) and map it. *leftover: it was written in this boot and holds pids; the caller
+ * cleans (pm/ledger) before use. *fd keeps the lock. APR_EBUSY: another instance runs here. */
+apr_status_t fcgipm_registry_open(fcgipm_registry_t **registry, int *fd, bool *leftover, const char *path,
+                                  int64_t wait_us, fcgipm_fault_t *fault);
+/* All rows free, boot id set. */
+void fcgipm_registry_reset(fcgipm_registry_t *registry);
+void fcgipm_registry_close(fcgipm_registry_t *registry, int fd);
+
+/* child_init: take a row for pid. FCGIPM_NO_CHILD if all are taken. */
+unsigned fcgipm_board_claim(fcgipm_board_t *board, pid_t pid);
+/* Parent: the httpd child `pid` has ended: leave its cells, abandon its seats (offering each to the queue).
+ * Ranges come from the registry, never from the board. Returns the number of seats freed. */
+unsigned fcgipm_board_child_gone(fcgipm_board_t *board, const fcgipm_registry_t *registry, pid_t pid);
+/* Geometry of a pool copied from the board and checked; false if it makes no sense. For httpd children. */
+bool fcgipm_board_geometry(const fcgipm_board_t *board, uint32_t pool, fcgipm_geometry_t *g);
+/* Follow `route` from `pool` (at most 8 hops). For httpd children. */
+uint32_t fcgipm_board_route(const fcgipm_board_t *board, uint32_t pool);
+/* Path of a worker's socket, for both sides: "<runtime_dir>/p<pool>/s<slot>.sock" (slot: number within the
+ * pool). Returns out, or NULL if it does not fit. */
+const char *fcgipm_board_socket_path(char *out, size_t cap, const char *runtime_dir, uint32_t pool,
+                                     uint32_t slot);
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_SHARE_LAYOUT_H
+#define FCGIPM_SHARE_LAYOUT_H
+/*
+ * What: the structs in shared memory. Two regions by trust (DESIGN section 2):
+ *   registry  parent and manager only; the manager believes it
+ *   board     all processes; for the manager and the parent each value is a hint, never an index, length,
+ *             pid, path or pointer that they use (PROMISES R1)
+ * Always true: fixed width, no pointers; each field names its writers; the tables' sizes are constants of the
+ * build (sparse pages cost nothing), so no process ever takes a size from the board.
+ *
+ *   pool    an immutable definition (name + fingerprint). A changed FcgiServer block is another pool with
+ *           another index; `route` leads requests from the old to the new one.
+ *   slot    a place for one worker process of a pool.
+ *   seat    the right to have one connection to, and one request in, a slot's worker. A slot has
+ *           `concurrency` seats. Seats of a pool are ordered rank first: seat = first + rank * slots + slot,
+ * so that a scan in order finds the least loaded worker, lowest slot first. cell    a waiting request of a
+ * pool. child   an httpd child process; its index is the owner in seat and cell words.
+ */
+#include "share/atom.h"
+
+#define FCGIPM_BOARD_MAGIC   0x66706d42u /* "Bmpf" */
+#define FCGIPM_BOARD_VERSION 1u
+
+#define FCGIPM_POOLS_STATIC 1792u /* pools from FcgiServer blocks: indexes given out by the parent */
+#define FCGIPM_POOLS_MAX    2048u /* the rest: pools made on demand by the manager (fcgipm-script) */
+#define FCGIPM_SLOTS_MAX    16384u
+#define FCGIPM_SEATS_MAX    65536u
+#define FCGIPM_CELLS_MAX    262144u
+#define FCGIPM_CHILDREN_MAX 1024u
+/* Geometry of each on-demand pool; their ranges lie at the end of each table. */
+#define FCGIPM_SCRIPT_SLOTS 8u
+#define FCGIPM_SCRIPT_CELLS 128u
+
+#define FCGIPM_NO_CHILD      0xffffu /* owner: nobody */
+#define FCGIPM_OWNER_MANAGER 0xfffeu /* owner: the manager, for the moment in which it offers a seat */
+
+/* Where a pool's rows are. Also kept privately by parent and manager; children read the board's copy and
+ * check its bounds (fcgipm_geometry_ok). */
+typedef struct fcgipm_geometry {
+    uint32_t slot_first, slot_count;
+    uint32_t seat_first, concurrency; /* seat count = slot_count * concurrency */
+    uint32_t cell_first, cell_count;
+} fcgipm_geometry_t;
+
+/* Counters of a pool; children add, nobody decides on them. */
+typedef struct fcgipm_pool_stat {
+    fcgipm_atom64_t requests; /* leases given */
+    fcgipm_atom64_t done;     /* complete answers */
+    fcgipm_atom64_t failed;   /* 502/504 or cut */
+    fcgipm_atom64_t retried;
+    fcgipm_atom64_t client_gone;
+    fcgipm_atom64_t waited; /* requests that had to wait for a worker */
+    fcgipm_atom64_t queue_full, queue_timeout;
+    fcgipm_atom64_t connects, reuses, takeovers;
+    fcgipm_atom64_t stderr_lines, stderr_dropped;
+    fcgipm_atom64_t bytes_in, bytes_out; /* request and response bodies */
+    /* the manager's: */
+    fcgipm_atom64_t spawns, deaths, start_failures, kills;
+} fcgipm_pool_stat_t;
+
+typedef enum fcgipm_pool_state {
+    FCGIPM_POOL_FREE,
+    FCGIPM_POOL_WARMING, /* configured; no worker has been ready yet; requests may be routed to its
+                            predecessor */
+    FCGIPM_POOL_SERVING,
+    FCGIPM_POOL_BACKOFF, /* crash loop: no worker is ready, the next try is at retry_us */
+    FCGIPM_POOL_DRAINING /* no longer configured: finishes what it has */
+} fcgipm_pool_state_t;
+
+/* Writer: the manager, but for `name`, `key`, `geometry`, `addr` (parent, before it is referred to; manager
+ * for on-demand pools), `stat`, `waiting` and `ticket` (children). */
+typedef struct fcgipm_board_pool {
+    fcgipm_atom32_t state;           /* fcgipm_pool_state_t */
+    fcgipm_atom32_t route;           /* index of the pool that requests go to; itself usually */
+    fcgipm_atom32_t ready, starting; /* workers */
+    fcgipm_atom32_t failures;        /* consecutive failed starts */
+    uint32_t external;               /* 1: addr is used, slot 0 has no process */
+    fcgipm_atom64_t retry_us;        /* BACKOFF: wall clock (us since 1970) of the next start */
+    fcgipm_atom64_t key;             /* fcgipm_setting_key; on-demand: hash of the script's path */
+    fcgipm_atom32_t waiting;         /* cells in use: a hint that saves scans, may be too high, repaired */
+    uint32_t pad;
+    fcgipm_atom64_t ticket; /* next place in the queue */
+    fcgipm_geometry_t geometry;
+    char name[64];
+    char addr[128]; /* external: as fcgipm_addr_parse reads it */
+    fcgipm_pool_stat_t stat;
+} fcgipm_board_pool_t;
+
+/* Worker states: the manager is the only writer. See share/slot.h for the matrix. */
+typedef struct fcgipm_board_slot {
+    fcgipm_atom32_t state;      /* fcgipm_slot_state_t */
+    fcgipm_atom32_t generation; /* of the worker in this slot, counts from 1 */
+    fcgipm_atom32_t pid;        /* for logs and status only */
+    fcgipm_atom32_t deaths;
+    fcgipm_atom64_t since_us; /* wall clock of the last state change */
+    fcgipm_atom64_t requests; /* complete answers of this worker; children add, manager resets */
+} fcgipm_board_slot_t;
+
+/* One httpd child. Writer: the child itself in child_init, the parent when it is gone. */
+typedef struct fcgipm_board_child {
+    fcgipm_atom32_t pid; /* 0 = free */
+    uint32_t pad;
+} fcgipm_board_child_t;
+
+typedef struct fcgipm_board {
+    uint32_t magic, version;
+    uint64_t size;
+    fcgipm_atom64_t started_us; /* wall clock */
+    fcgipm_atom32_t manager_pid;
+    fcgipm_atom32_t manager_starts;
+    fcgipm_atom32_t config_generation; /* the last configuration that the manager has taken over */
+    fcgipm_atom32_t script_changes;    /* futex: counts changes of on-demand pools */
+    fcgipm_board_child_t child[FCGIPM_CHILDREN_MAX];
+    fcgipm_board_pool_t pool[FCGIPM_POOLS_MAX];
+    fcgipm_board_slot_t slot[FCGIPM_SLOTS_MAX];
+    fcgipm_atom64_t seat[FCGIPM_SEATS_MAX]; /* words: share/slot.h */
+    fcgipm_atom64_t cell[FCGIPM_CELLS_MAX]; /* words: share/queue.h */
+} fcgipm_board_t;
+
+#define FCGIPM_REGISTRY_MAGIC   0x66706d52u
+#define FCGIPM_REGISTRY_VERSION 1u
+
+/* Registry row of a pool. Parent: FREE -> USED (fills the rest before). Manager: USED -> FREE when the pool
+ * is drained and no longer configured. */
+typedef struct fcgipm_registry_pool {
+    fcgipm_atom32_t used;
+    uint32_t external;
+    uint64_t key, fingerprint;
+    fcgipm_geometry_t geometry;
+} fcgipm_registry_pool_t;
+
+/* Registry row of a slot. Writer: the manager; read by the next manager to adopt the worker. */
+typedef struct fcgipm_registry_slot {
+    fcgipm_atom32_t pid; /* written last when a worker is born, zeroed first when it is reaped */
+    uint32_t state;      /* fcgipm_slot_state_t */
+    uint32_t pool;
+    uint32_t generation;
+    uint64_t start_time;  /* /proc/PID/stat field 22, clock ticks since boot */
+    uint64_t fingerprint; /* of the pool it was born for */
+    int64_t born_us;      /* wall clock */
+} fcgipm_registry_slot_t;
+
+/* File-backed (FcgiRuntimeDir/registry, root, 0600), so that the next start finds what a killed parent and
+ * manager left. */
+typedef struct fcgipm_registry {
+    uint32_t magic, version;
+    uint64_t size;
+    char boot_id[40]; /* /proc/sys/kernel/random/boot_id: pids of another boot mean nothing */
+    fcgipm_registry_pool_t pool[FCGIPM_POOLS_MAX];
+    fcgipm_registry_slot_t slot[FCGIPM_SLOTS_MAX];
+} fcgipm_registry_t;
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_SHARE_WORLD_H
+#define FCGIPM_SHARE_WORLD_H
+/*
+ * What: the compiled configuration that the parent hands to the manager, as bytes. The parent gives each pool
+ * its index: a pool whose key and fingerprint are in the registry already keeps its index (and so its
+ * workers); any other gets a free one. Who calls: parent (assign, write), manager (read).
+ */
+#include <apr_tables.h>
+#include "core/setting.h"
+#include "share/layout.h"
+
+#define FCGIPM_WORLD_VERSION 1u
+
+typedef struct fcgipm_world_pool {
+    uint32_t index;
+    fcgipm_geometry_t geometry;
+    uint64_t key, fingerprint;
+    fcgipm_setting_t *setting;
+} fcgipm_world_pool_t;
+
+typedef struct fcgipm_world {
+    uint32_t generation; /* counts configurations; 1 is the first */
+    uint32_t uid, gid;   /* httpd's User and Group, for sockets and for workers without FcgiUser */
+    int32_t log_level;
+    uint32_t scripts; /* 1: fcgipm-script is used, on-demand pools are allowed */
+    const char *runtime_dir;
+    apr_array_header_t *pools; /* of fcgipm_world_pool_t */
+} fcgipm_world_t;
+
+/* Give `pool` an index and a geometry in registry and board (see above). key and fingerprint are computed
+ * here. APR_ENOSPC with a fault when a table is full. */
+apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *board,
+                                 fcgipm_world_pool_t *pool, fcgipm_fault_t *fault);
+/* bytes: malloc'ed, the caller frees; they must outlive pools that are cleared at a restart. */
+apr_status_t fcgipm_world_write(const fcgipm_world_t *world, unsigned char **bytes, size_t *len);
+apr_status_t fcgipm_world_read(fcgipm_world_t **world, const unsigned char *bytes, size_t len,
+                               apr_pool_t *pool, fcgipm_fault_t *fault);
+#endif
