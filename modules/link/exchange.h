@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_LINK_EXCHANGE_H
+#define FCGIPM_LINK_EXCHANGE_H
+/*
+ * What: one responder request on a leased connection: BEGIN_REQUEST and PARAMS, then STDIN out while STDOUT
+ * and STDERR come in, as a state machine that never blocks (fcgipm_exchange_step) and a driver that waits
+ * with poll() (fcgipm_exchange_run). The payloads of each block read are moved together in place over the
+ * record headers (PROTOTYPES.md section 4), so the caller gets one contiguous run per block. Who calls: the
+ * request's thread. Owns: nothing; lease, params block and ops are the caller's and must live until the
+ * exchange ended. Always true: 1. writing and reading overlap, neither side can deadlock the other; 2. after
+ * the answer's end nothing is passed on; 3. when it ends well, everything read was accounted for: the
+ * connection is reusable only if result.reusable; 4. every wait has a limit.
+ */
+#include <stdbool.h>
+#include <apr_errno.h>
+#include "core/fault.h"
+#include "link/lease.h"
+#include "wire/mux.h"
+
+/* What the request side provides. All are called on the request's thread. */
+typedef struct fcgipm_exchange_ops {
+    /* A buffer to read into, at least 16 KiB. The same one may be given again if `answer` did not keep it.
+     * NULL: out of memory. */
+    char *(*buffer)(void *ctx, size_t *cap);
+    /* len > 0 bytes of the answer at `data`, which lies inside the last buffer given (the ctx may take
+     * ownership of that whole buffer). Not APR_SUCCESS ends the exchange with that status (APR_ECONNABORTED:
+     * client gone). */
+    apr_status_t (*answer)(void *ctx, char *data, size_t len);
+    /* The next read would block and data was passed on since the last pause: flush. */
+    apr_status_t (*pause)(void *ctx);
+    /* Bytes of the error stream. */
+    void (*errors)(void *ctx, const char *data, size_t len);
+    /* The next piece of the request body: *len > 0, or *len == 0 at its end. The bytes stay valid until the
+     * next call. Must not block (spooled). */
+    apr_status_t (*body)(void *ctx, const char **data, size_t *len);
+    /* Has the client left? Called when client_fd shows an event, and about twice a second. May be NULL. */
+    bool (*gone)(void *ctx);
+} fcgipm_exchange_ops_t;
+
+typedef struct fcgipm_exchange_result {
+    uint32_t app_status;
+    unsigned protocol_status; /* FCGIPM_STATUS_*; valid if ended */
+    bool ended;               /* END_REQUEST was seen */
+    bool reusable;            /* the connection may serve another request */
+    bool stdout_ended;
+    uint64_t body_sent, answer_read; /* bytes */
+    int64_t first_byte_us;           /* from the start to the first byte of the answer, 0 = none came */
+    fcgipm_mux_fault_t mux_fault;
+} fcgipm_exchange_result_t;
+
+typedef struct fcgipm_exchange {
+    const fcgipm_exchange_ops_t *ops;
+    void *ctx;
+    int fd;
+    int client_fd;             /* -1: none; polled for POLLRDHUP|POLLHUP|POLLERR only */
+    const unsigned char *head; /* BEGIN_REQUEST and PARAMS, id 1: see fcgipm_exchange_begin */
+    size_t head_len;
+    int64_t read_us;     /* longest silence, 0 = off */
+    int64_t deadline_us; /* apr_time_now() limit of the whole request, 0 = none */
+    fcgipm_exchange_result_t result;
+    fcgipm_fault_t fault; /* why it ended, when not well; phase says how far it had come */
+    /* private */
+    fcgipm_mux_t mux;
+    fcgipm_mux_stream_t stream;
+    unsigned id;
+    size_t head_sent;
+    unsigned char stdin_header[8];
+    unsigned stdin_header_len, stdin_header_sent;
+    const char *chunk;
+    size_t chunk_len, chunk_sent;
+    bool body_eof, out_done, unflushed, any_byte;
+    int64_t started_us, last_us;
+} fcgipm_exchange_t;
+
+/* Set up; the connection must be clean (fresh or kept). The params block must start with a 16 byte
+ * BEGIN_REQUEST of id 1. */
+void fcgipm_exchange_init(fcgipm_exchange_t *x, const fcgipm_exchange_ops_t *ops, void *ctx, int fd);
+/* Go as far as possible without blocking. APR_SUCCESS: ended (see result); APR_EAGAIN: *events
+ * (POLLIN|POLLOUT) says what to wait for; else failed, the fault is filled: APR_TIMEUP        read_us or
+ * deadline_us is over           504 APR_EOF           the application closed before END_REQUEST 502
+ *   APR_ECONNRESET, APR_EPIPE ...                              502
+ *   APR_EGENERAL      it broke the protocol, result.mux_fault   502
+ *   APR_ECONNABORTED  the client has left                       (none)
+ * A broken pipe while writing is not yet an error: what the application has answered is read first. */
+apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events);
+/* Drive step with poll() until it is over. */
+apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x);
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_LINK_LEASE_H
+#define FCGIPM_LINK_LEASE_H
+/*
+ * What: how an httpd child gets a place in a worker and gives it back: own kept connection (last used first),
+ * a free seat (connect), another child's kept seat (take over, tell the other to close, connect), else ask
+ * the manager for one more and wait in the pool's queue. Who calls: httpd children, any request thread;
+ * create/destroy from child_init / child exit. Owns: the link owns the kept connections and the keeper thread
+ * and lives as long as its pool (pchild). A lease is plain memory of the request; after release/linger it is
+ * empty. Always true: 1. a lease with fd >= 0 owns that descriptor, nobody else closes it; 2. kept
+ * connections are {seat, exact seat word, fd}, and a seat word that has changed means that the connection is
+ * only fit to be closed; 3. a request that does not leave through release or linger is a bug, and leaks only
+ * a seat until the child ends.
+ */
+#include <stdbool.h>
+#include <apr_pools.h>
+#include "core/fault.h"
+#include "core/setting.h"
+#include "share/board.h"
+#include "share/queue.h"
+
+typedef struct fcgipm_link fcgipm_link_t;
+
+typedef struct fcgipm_link_env {
+    fcgipm_board_t *board;
+    int requests_fd;     /* children's end of the request channel (share/msg.h) */
+    const int *wake_fds; /* eventfd per child index, made by the parent */
+    unsigned wake_count;
+    const char *runtime_dir;
+} fcgipm_link_env_t;
+
+/* Claim a child row, start the keeper thread. The link works without a row too (connect per request, no
+ * waiting). */
+apr_status_t fcgipm_link_create(fcgipm_link_t **link, const fcgipm_link_env_t *env, apr_pool_t *pool);
+
+typedef struct fcgipm_lease {
+    uint32_t pool;       /* index of the pool that serves (after route) */
+    uint32_t slot;       /* number within the pool, for logs */
+    uint32_t generation; /* of the worker */
+    uint32_t seat;       /* seat index */
+    uint64_t word;       /* its exact word while we hold it */
+    uint32_t pid;        /* for logs only; 0 = external */
+    int fd;              /* connected, non-blocking, or -1 */
+    bool reused;         /* a kept connection: the application may just be closing it */
+    bool keep;           /* FCGI_KEEP_CONN shall be asked for */
+    bool taken_over;
+    int64_t queue_us, connect_us; /* how long it took */
+} fcgipm_lease_t;
+
+typedef struct fcgipm_wish {
+    uint32_t pool;                   /* index as configured; `route` is followed inside */
+    const fcgipm_setting_t *setting; /* queue_us, queue_length, connect_us, keep_conn, connect */
+    bool fresh;                      /* do not use a kept connection (the request could not be repeated) */
+    uint32_t avoid_seat_slot; /* slot number to avoid if another is free (the retry rule); UINT32_MAX none */
+    int64_t deadline_us;      /* apr_time_now() limit over all, 0 = none */
+    bool (*gone)(void *ctx);  /* asked about twice a second while waiting: has the client left? may be NULL */
+    void *ctx;
+} fcgipm_wish_t;
+
+/* Get a lease, connected. APR_SUCCESS; or
+ *   APR_EBUSY      the queue is full                          (503)
+ *   APR_TIMEUP     waited queue_us                            (503)
+ *   APR_ENOPROC    the pool cannot start: backoff, draining   (503; fault says until when)
+ *   APR_ECONNABORTED  wish->gone said so
+ *   other          could not connect to anything              (502/503)
+ * A connect that is refused or reset is tried on other seats (at most 3 in all), and told to the manager
+ * (BAD). */
+apr_status_t fcgipm_lease_acquire(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_wish_t *wish,
+                                  fcgipm_fault_t *fault);
+
+typedef enum fcgipm_lease_end {
+    FCGIPM_LEASE_KEEP,  /* complete, connection reusable: keep it if the queue is empty and keep is set */
+    FCGIPM_LEASE_CLOSE, /* complete or hopeless: close, the worker is free */
+    FCGIPM_LEASE_HUNG,  /* it did not answer in time: close and tell the manager, which replaces the worker */
+    FCGIPM_LEASE_BROKEN /* it broke the protocol or died: close and let the manager look */
+} fcgipm_lease_end_t;
+/* Never fails. complete: counts as a complete answer of the worker. */
+void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lease_end_t end, bool complete);
+
+/* The client has left in the middle of a request. With a kept connection: send ABORT_REQUEST; in any case the
+ * keeper reads and discards until END_REQUEST (if keep, then the connection is kept) or EOF, at most grace_us
+ * after which the read side is shut down so that the application's next write fails; after limit_us the
+ * worker is reported HUNG. The seat comes back only then. mux: copied; its parse state goes on. */
+struct fcgipm_mux;
+void fcgipm_lease_linger(fcgipm_link_t *link, fcgipm_lease_t *lease, const struct fcgipm_mux *mux,
+                         unsigned id, int64_t grace_us, int64_t limit_us);
+
+/* The pool index of the on-demand pool for the program `path`, asking the manager to make it. APR_SUCCESS,
+ * APR_TIMEUP, or APR_ENOPROC with a fault. */
+apr_status_t fcgipm_lease_script(fcgipm_link_t *link, const char *path, int64_t timeout_us, uint32_t *pool,
+                                 fcgipm_fault_t *fault);
+
+/* Tests and status of a child. */
+unsigned fcgipm_link_child(const fcgipm_link_t *link);
+unsigned fcgipm_link_kept(fcgipm_link_t *link);
+#endif
