@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_WEB_DIRECTIVE_H
+#define FCGIPM_WEB_DIRECTIVE_H
+/*
+ * What: the configuration as httpd keeps it: a command table made from core/setting_table.h, the pools of
+ * each server, and what a directory or location says. Who calls: httpd while it reads the configuration;
+ * request threads read only. Owns: everything is in pconf and lives until the next restart.
+ */
+#include <stdbool.h>
+#include <httpd.h>
+#include <http_config.h>
+#include "core/setting.h"
+#include "share/world.h"
+
+/* One FcgiServer block. After post_config `world.index` is valid and the same in every child. */
+typedef struct fcgipm_pool_conf {
+    fcgipm_setting_t *setting;
+    fcgipm_world_pool_t world;
+    server_rec *server; /* where it was declared: its log, its privacy */
+    const char *place;  /* "file:line" */
+} fcgipm_pool_conf_t;
+
+/* A <Location "/x"> (no pattern) whose handler is fcgipm:NAME; made in post_config. */
+typedef struct fcgipm_mount {
+    const char *prefix; /* "/blog", without slash at the end; "" for "/" */
+    const char *pool;
+} fcgipm_mount_t;
+
+typedef struct fcgipm_server_conf {
+    apr_hash_t *pools;          /* name -> fcgipm_pool_conf_t *, only those declared in this server */
+    apr_array_header_t *mounts; /* of fcgipm_mount_t */
+    const char *runtime_dir;    /* main server only */
+    fcgipm_setting_t *script;   /* settings of fcgipm-script pools: the defaults */
+} fcgipm_server_conf_t;
+
+typedef struct fcgipm_dir_conf {
+    const char *pass;   /* NULL: not said; "": None; else pool's name */
+    const char *prefix; /* mount point (SCRIPT_NAME); NULL: file mode, httpd's own directory walk decides */
+} fcgipm_dir_conf_t;
+
+extern const command_rec fcgipm_directive_table[];
+void *fcgipm_directive_create_server(apr_pool_t *pool, server_rec *s);
+void *fcgipm_directive_merge_server(apr_pool_t *pool, void *base, void *add);
+void *fcgipm_directive_create_dir(apr_pool_t *pool, char *path);
+void *fcgipm_directive_merge_dir(apr_pool_t *pool, void *base, void *add);
+
+/* The pool that `name` means in server s: its own block first, then the main server's. NULL: unknown. */
+fcgipm_pool_conf_t *fcgipm_directive_pool(const server_rec *s, const char *name);
+const fcgipm_server_conf_t *fcgipm_directive_server(const server_rec *s);
+const fcgipm_dir_conf_t *fcgipm_directive_dir(const request_rec *r);
+
+/* post_config, also under configtest: commands exist and are executable, users exist, every pool named by
+ * FcgiPass or SetHandler exists; fills `mounts`. Every fault is logged with file:line. False: do not start.
+ */
+bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server);
+/* Every pool of every server, of fcgipm_pool_conf_t *. */
+apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_server);
+/* True if some handler or AddHandler in the configuration is fcgipm-script, or might be (.htaccess allowed).
+ */
+bool fcgipm_directive_scripts(void);
+#endif
