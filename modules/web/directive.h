@@ -8,6 +8,7 @@
  */
 #include <stdbool.h>
 #include <httpd.h>
+#include <apr_hash.h>
 #include <http_config.h>
 #include "core/setting.h"
 #include "share/world.h"
@@ -20,25 +21,23 @@ typedef struct fcgipm_pool_conf {
     const char *place;  /* "file:line" */
 } fcgipm_pool_conf_t;
 
-/* A <Location "/x"> (no pattern) whose handler is fcgipm:NAME; made in post_config. */
-typedef struct fcgipm_mount {
-    const char *prefix; /* "/blog", without slash at the end; "" for "/" */
-    const char *pool;
-} fcgipm_mount_t;
-
 typedef struct fcgipm_server_conf {
-    apr_hash_t *pools;          /* name -> fcgipm_pool_conf_t *, only those declared in this server */
-    apr_array_header_t *mounts; /* of fcgipm_mount_t */
-    const char *runtime_dir;    /* main server only */
-    fcgipm_setting_t *script;   /* settings of fcgipm-script pools: the defaults */
+    apr_hash_t *pools;        /* name -> fcgipm_pool_conf_t *, only those declared in this server */
+    const char *runtime_dir;  /* main server only */
+    fcgipm_setting_t *script; /* settings of fcgipm-script pools: the defaults */
 } fcgipm_server_conf_t;
 
 typedef struct fcgipm_dir_conf {
     const char *pass;   /* NULL: not said; "": None; else pool's name */
     const char *prefix; /* mount point (SCRIPT_NAME); NULL: file mode, httpd's own directory walk decides */
+    apr_array_header_t
+        *opened; /* of const char *: pools that the server's configuration names for this place */
 } fcgipm_dir_conf_t;
 
-extern const command_rec fcgipm_directive_table[];
+/* Ends with an empty record; complete when the module has been loaded. */
+extern command_rec fcgipm_directive_table[];
+/* pre_config: a new configuration begins. */
+void fcgipm_directive_begin(apr_pool_t *pconf);
 void *fcgipm_directive_create_server(apr_pool_t *pool, server_rec *s);
 void *fcgipm_directive_merge_server(apr_pool_t *pool, void *base, void *add);
 void *fcgipm_directive_create_dir(apr_pool_t *pool, char *path);
@@ -48,6 +47,10 @@ void *fcgipm_directive_merge_dir(apr_pool_t *pool, void *base, void *add);
 fcgipm_pool_conf_t *fcgipm_directive_pool(const server_rec *s, const char *name);
 const fcgipm_server_conf_t *fcgipm_directive_server(const server_rec *s);
 const fcgipm_dir_conf_t *fcgipm_directive_dir(const request_rec *r);
+
+/* The server's configuration (not .htaccess, not a content type) has named this pool for the request's place.
+ */
+bool fcgipm_directive_opened(const request_rec *r, const char *name);
 
 /* post_config, also under configtest: commands exist and are executable, users exist, every pool named by
  * FcgiPass or SetHandler exists; fills `mounts`. Every fault is logged with file:line. False: do not start.

@@ -10,10 +10,13 @@
 #include <httpd.h>
 #include "link/lease.h"
 
-int fcgipm_guard_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp);
+/* configtest and every start: see fcgipm_directive_check. */
+int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
 int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
+int fcgipm_guard_monitor(apr_pool_t *pool, server_rec *s);
 void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s);
-void fcgipm_guard_child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot, int state);
+/* Parent: an httpd child has ended; what it held is freed. */
+void fcgipm_guard_child_gone(pid_t pid);
 
 /* This child's link; NULL in the parent or when child_init failed (answer 503). */
 fcgipm_link_t *fcgipm_guard_link(void);

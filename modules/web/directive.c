@@ -1,0 +1,639 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "web/directive.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <apr_hash.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_main.h>
+#include <unixd.h>
+
+#include "core/log.h"
+
+extern module AP_MODULE_DECLARE_DATA fcgipm_module;
+
+#define HANDLER_PREFIX "fcgipm:"
+
+/* What this configuration has said so far; reset in pre_config. */
+typedef struct reference {
+    const char *pool, *place, *directive;
+    server_rec *server;
+} reference_t;
+static apr_array_header_t *references; /* pools named by FcgiPass, SetHandler, AddHandler */
+static bool scripts_named;
+static fcgipm_setting_t *current; /* inside <FcgiServer> */
+static const char *current_block;
+
+void fcgipm_directive_begin(apr_pool_t *pconf)
+{
+    references = apr_array_make(pconf, 16, sizeof(reference_t));
+    scripts_named = false;
+    current = NULL;
+}
+
+static const char *place_of(const cmd_parms *cmd)
+{
+    return apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
+}
+
+/* --- configurations
+ * ------------------------------------------------------------------------------------------------ */
+
+void *fcgipm_directive_create_server(apr_pool_t *pool, server_rec *s)
+{
+    fcgipm_server_conf_t *conf = apr_pcalloc(pool, sizeof *conf);
+
+    (void)s;
+    conf->pools = apr_hash_make(pool);
+    conf->script = apr_pcalloc(pool, sizeof *conf->script);
+    fcgipm_setting_defaults(conf->script, pool);
+    fcgipm_setting_finish(conf->script);
+    return conf;
+}
+
+/* A virtual host keeps its own blocks; those of the main server are found by fcgipm_directive_pool. */
+void *fcgipm_directive_merge_server(apr_pool_t *pool, void *base, void *add)
+{
+    (void)pool;
+    (void)base;
+    return add;
+}
+
+void *fcgipm_directive_create_dir(apr_pool_t *pool, char *path)
+{
+    fcgipm_dir_conf_t *conf = apr_pcalloc(pool, sizeof *conf);
+
+    (void)path;
+    conf->opened = apr_array_make(pool, 1, sizeof(const char *));
+    return conf;
+}
+
+void *fcgipm_directive_merge_dir(apr_pool_t *pool, void *base_, void *add_)
+{
+    const fcgipm_dir_conf_t *base = base_, *add = add_;
+    fcgipm_dir_conf_t *conf = apr_pmemdup(pool, base, sizeof *base);
+
+    if (add->pass) {
+        conf->pass = add->pass;
+        conf->prefix = add->prefix;
+    }
+    conf->opened = add->opened->nelts == 0    ? base->opened
+                   : base->opened->nelts == 0 ? add->opened
+                                              : apr_array_append(pool, base->opened, add->opened);
+    return conf;
+}
+
+const fcgipm_server_conf_t *fcgipm_directive_server(const server_rec *s)
+{
+    return ap_get_module_config(s->module_config, &fcgipm_module);
+}
+
+const fcgipm_dir_conf_t *fcgipm_directive_dir(const request_rec *r)
+{
+    return ap_get_module_config(r->per_dir_config, &fcgipm_module);
+}
+
+fcgipm_pool_conf_t *fcgipm_directive_pool(const server_rec *s, const char *name)
+{
+    fcgipm_pool_conf_t *pool = apr_hash_get(fcgipm_directive_server(s)->pools, name, APR_HASH_KEY_STRING);
+
+    if (!pool && s != ap_server_conf && ap_server_conf)
+        pool = apr_hash_get(fcgipm_directive_server(ap_server_conf)->pools, name, APR_HASH_KEY_STRING);
+    return pool;
+}
+
+bool fcgipm_directive_opened(const request_rec *r, const char *name)
+{
+    const apr_array_header_t *opened = fcgipm_directive_dir(r)->opened;
+
+    for (int i = 0; i < opened->nelts; i++)
+        if (!strcmp(APR_ARRAY_IDX(opened, i, const char *), name))
+            return true;
+    return false;
+}
+
+/* --- <FcgiServer> and what is in it
+ * -------------------------------------------------------------------------------- */
+
+static bool name_ok(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len > 0 && len < 64 &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == len;
+}
+
+static const char *add_pool(cmd_parms *cmd, const char *name, fcgipm_setting_t *setting)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
+    fcgipm_pool_conf_t *pool = apr_hash_get(conf->pools, name, APR_HASH_KEY_STRING);
+
+    if (pool)
+        return apr_psprintf(cmd->pool, "<FcgiServer %s>: the name is already used at %s; take another one",
+                            name, pool->place);
+    pool = apr_pcalloc(cmd->pool, sizeof *pool);
+    pool->setting = setting;
+    pool->server = cmd->server;
+    pool->place = place_of(cmd);
+    apr_hash_set(conf->pools, name, APR_HASH_KEY_STRING, pool);
+    return NULL;
+}
+
+static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
+{
+    const char *end = strrchr(args, '>');
+    const char *name, *fault;
+    fcgipm_setting_t *setting;
+
+    (void)dir;
+    if ((fault = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT)))
+        return fault;
+    if (!end)
+        return apr_pstrcat(cmd->pool, cmd->cmd->name, "> directive missing closing '>'", NULL);
+    if (current)
+        return apr_psprintf(cmd->pool, "<FcgiServer> cannot be inside <FcgiServer %s>", current_block);
+    args = apr_pstrmemdup(cmd->pool, args, (apr_size_t)(end - args));
+    name = ap_getword_conf(cmd->pool, &args);
+    if (!name_ok(name) || *args)
+        return apr_psprintf(
+            cmd->pool,
+            "<FcgiServer %s%s>: not a name; write one of 1 to 63 letters, digits, '.', '_' or '-', such as "
+            "<FcgiServer blog>",
+            name, args);
+    setting = apr_pcalloc(cmd->pool, sizeof *setting);
+    fcgipm_setting_defaults(setting, cmd->pool);
+    setting->name = name;
+    setting->vhost = cmd->server->is_virtual
+                         ? apr_psprintf(cmd->pool, "%s:%u",
+                                        cmd->server->server_hostname ? cmd->server->server_hostname : "",
+                                        (unsigned)cmd->server->port)
+                         : "";
+    current = setting;
+    current_block = name;
+    fault = ap_walk_config(cmd->directive->first_child, cmd, cmd->context);
+    current = NULL;
+    if (fault)
+        return fault;
+    fcgipm_setting_finish(setting);
+    if ((fault = fcgipm_setting_check(setting, cmd->pool)))
+        return apr_psprintf(cmd->pool, "<FcgiServer %s>: %s", name, fault);
+    return add_pool(cmd, name, setting);
+}
+
+static const fcgipm_setting_row_t *row_of(const char *directive, const char *key, unsigned nth)
+{
+    for (unsigned i = 0; i < fcgipm_setting_row_count; i++) {
+        const fcgipm_setting_row_t *row = &fcgipm_setting_rows[i];
+
+        if (strcasecmp(row->directive, directive))
+            continue;
+        if (key ? row->key && !strcasecmp(row->key, key) : !row->key && nth-- == 0)
+            return row;
+    }
+    return NULL;
+}
+
+static const char *syntax_of(apr_pool_t *pool, const char *directive)
+{
+    const char *text = directive;
+
+    for (unsigned i = 0; i < fcgipm_setting_row_count; i++)
+        if (!strcasecmp(fcgipm_setting_rows[i].directive, directive))
+            text = apr_pstrcat(pool, text, " ", fcgipm_setting_rows[i].syntax, NULL);
+    return text;
+}
+
+static const char *wrong_count(cmd_parms *cmd)
+{
+    return apr_psprintf(cmd->pool, "wrong arguments; write: %s", syntax_of(cmd->pool, cmd->cmd->name));
+}
+
+/* FcgiEnv NAME VALUE, as httpd's SetEnv. */
+static const char *env_directive(cmd_parms *cmd, const char *args)
+{
+    const char *name = ap_getword_conf(cmd->pool, &args);
+    const char *value = ap_getword_conf(cmd->pool, &args);
+
+    if (!*name || *args)
+        return wrong_count(cmd);
+    if (strchr(name, '='))
+        return apr_psprintf(cmd->pool, "FcgiEnv %s: a name has no '='; write: FcgiEnv NAME VALUE", name);
+    return fcgipm_setting_parse(current, row_of("FcgiEnv", NULL, 0),
+                                apr_pstrcat(cmd->pool, name, "=", value, NULL), cmd->pool);
+}
+
+/* FcgiPassEnv NAME ...: resolved now, so that a change of httpd's own environment is a change of the pool. */
+static const char *pass_env_directive(cmd_parms *cmd, const char *args)
+{
+    const char *fault = NULL;
+
+    if (!*args)
+        return wrong_count(cmd);
+    while (*args && !fault) {
+        const char *name = ap_getword_conf(cmd->pool, &args);
+        const char *value = getenv(name);
+
+        if (!value)
+            ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, cmd->server,
+                         "FPM0660: %s: FcgiPassEnv %s: httpd has no such variable in its environment",
+                         place_of(cmd), name);
+        else
+            fault = fcgipm_setting_parse(current, row_of("FcgiEnv", NULL, 0),
+                                         apr_pstrcat(cmd->pool, name, "=", value, NULL), cmd->pool);
+    }
+    return fault;
+}
+
+/* FcgiCommand PROGRAM ARGUMENT ...: words as httpd reads them (quotes, backslash); no shell. */
+static const char *command_directive(cmd_parms *cmd, const char *args)
+{
+    const fcgipm_setting_row_t *row = row_of("FcgiCommand", NULL, 0);
+    const char *word = ap_getword_conf(cmd->pool, &args);
+    const char *fault;
+
+    if (!*word)
+        return wrong_count(cmd);
+    if (current->command && current->command->nelts)
+        return "FcgiCommand is given twice in this block; keep one";
+    fault = fcgipm_setting_parse(current, row, ap_server_root_relative(cmd->pool, word), cmd->pool);
+    while (*args && !fault)
+        fault = fcgipm_setting_parse(current, row, ap_getword_conf(cmd->pool, &args), cmd->pool);
+    return fault;
+}
+
+static const char *one_value(cmd_parms *cmd, const char *word, unsigned *position)
+{
+    const char *equals = strchr(word, '=');
+    const fcgipm_setting_row_t *row;
+
+    if (row_of(cmd->cmd->name, NULL, 0)) {
+        row = row_of(cmd->cmd->name, NULL, (*position)++);
+        return row ? fcgipm_setting_parse(current, row, word, cmd->pool) : wrong_count(cmd);
+    }
+    row = equals ? row_of(cmd->cmd->name, apr_pstrmemdup(cmd->pool, word, (apr_size_t)(equals - word)), 0)
+                 : NULL;
+    if (!row)
+        return apr_psprintf(cmd->pool, "%s %s: not known; write: %s", cmd->cmd->name, word,
+                            syntax_of(cmd->pool, cmd->cmd->name));
+    return fcgipm_setting_parse(current, row, equals + 1, cmd->pool);
+}
+
+/* Every directive of the table that needs no more than its rows. */
+static const char *table_directive(cmd_parms *cmd, const char *args)
+{
+    unsigned position = 0;
+    const char *word = NULL, *fault = NULL;
+
+    if (!*args)
+        return wrong_count(cmd);
+    while (*args && !fault)
+        fault = one_value(cmd, word = ap_getword_conf(cmd->pool, &args), &position);
+    /* One number is both: a fixed size. */
+    if (!fault && position == 1 && !strcasecmp(cmd->cmd->name, "FcgiProcesses"))
+        fault = one_value(cmd, word, &position);
+    return fault;
+}
+
+static const char *pool_directive(cmd_parms *cmd, void *dir, const char *args)
+{
+    const char *name = cmd->cmd->name;
+
+    (void)dir;
+    if (!current)
+        return apr_psprintf(cmd->pool, "%s belongs inside a <FcgiServer NAME> block", name);
+    if (!strcasecmp(name, "FcgiEnv"))
+        return env_directive(cmd, args);
+    if (!strcasecmp(name, "FcgiPassEnv"))
+        return pass_env_directive(cmd, args);
+    if (!strcasecmp(name, "FcgiCommand"))
+        return command_directive(cmd, args);
+    return table_directive(cmd, args);
+}
+
+/* --- elsewhere
+ * ----------------------------------------------------------------------------------------------------- */
+
+static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *arg)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
+    const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    (void)dir;
+    if (fault)
+        return fault;
+    conf->runtime_dir = ap_runtime_dir_relative(cmd->pool, arg);
+    /* A socket's path has 107 bytes, of which ours takes "/p2047/s16383.sock.new". */
+    if (!conf->runtime_dir || strlen(conf->runtime_dir) > 80)
+        return apr_psprintf(
+            cmd->pool, "FcgiRuntimeDir %s: too long for the sockets in it; write a path of at most 80 bytes",
+            arg);
+    return NULL;
+}
+
+/* The section around a directive: its name, and whether it is a pattern. Sections that only add conditions
+ * (<If>, <Limit>, ...) are looked through. */
+static const ap_directive_t *section_of(const cmd_parms *cmd)
+{
+    static const char *const kinds[] = {"<Location", "<LocationMatch", "<Directory", "<DirectoryMatch",
+                                        "<Files",    "<FilesMatch",    "<Proxy",     "<ProxyMatch"};
+
+    for (const ap_directive_t *d = cmd->directive->parent; d; d = d->parent)
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+            if (!strcasecmp(d->directive, kinds[i]))
+                return d;
+    return NULL;
+}
+
+/* The prefix that a section stands for: "/blog" of <Location "/blog">. NULL in file mode; *pattern is set
+ * where only the admin can know. */
+static const char *prefix_of(const cmd_parms *cmd, bool *pattern)
+{
+    const ap_directive_t *section = section_of(cmd);
+    const char *args, *path;
+    size_t len;
+
+    *pattern = false;
+    if (!section || strncasecmp(section->directive, "<Location", 9))
+        return NULL;
+    args = section->args;
+    path = ap_getword_conf(cmd->temp_pool, &args);
+    len = strlen(path);
+    if (len && path[len - 1] == '>')
+        path = apr_pstrmemdup(cmd->temp_pool, path, --len);
+    if (!strcasecmp(section->directive, "<LocationMatch") || !strcmp(path, "~") || strpbrk(path, "*?[")) {
+        *pattern = true;
+        return NULL;
+    }
+    while (len && path[len - 1] == '/')
+        len--;
+    return apr_pstrmemdup(cmd->pool, path, len);
+}
+
+static void refer(cmd_parms *cmd, fcgipm_dir_conf_t *conf, const char *name)
+{
+    reference_t *ref = apr_array_push(references);
+
+    *ref = (reference_t){
+        .pool = name, .place = place_of(cmd), .directive = cmd->cmd->name, .server = cmd->server};
+    APR_ARRAY_PUSH(conf->opened, const char *) = name;
+}
+
+static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, const char *option)
+{
+    fcgipm_dir_conf_t *conf = dir;
+    bool pattern;
+    const char *fault = ap_check_cmd_context(cmd, NOT_IN_HTACCESS);
+
+    if (fault)
+        return fault;
+    if (!strcasecmp(name, "None")) {
+        conf->pass = "";
+        return NULL;
+    }
+    conf->pass = name;
+    conf->prefix = prefix_of(cmd, &pattern);
+    if (option && !strncasecmp(option, "prefix=/", 8)) {
+        size_t len = strlen(option + 7);
+        while (len && option[6 + len] == '/')
+            len--;
+        conf->prefix = apr_pstrmemdup(cmd->pool, option + 7, len);
+    } else if (option) {
+        return apr_psprintf(cmd->pool, "FcgiPass %s %s: not known; write: FcgiPass NAME [prefix=/path]", name,
+                            option);
+    } else if (pattern) {
+        return apr_psprintf(
+            cmd->pool,
+            "FcgiPass %s: a pattern does not tell where the application is mounted; write: FcgiPass %s "
+            "prefix=/path (it becomes SCRIPT_NAME)",
+            name, name);
+    }
+    refer(cmd, conf, name);
+    return NULL;
+}
+
+static bool in_htaccess(cmd_parms *cmd)
+{
+    return ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
+}
+
+static const char *htaccess_fault(cmd_parms *cmd, const char *handler)
+{
+    return apr_psprintf(
+        cmd->pool,
+        "%s %s: .htaccess cannot choose an application; the server's configuration can, with FcgiPass",
+        cmd->cmd->name, handler);
+}
+
+/* httpd's own SetHandler, seen as well: it opens the pool to this place, and in a <Location> tells the mount
+ * point. */
+static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
+{
+    fcgipm_dir_conf_t *conf = dir;
+    bool pattern;
+
+    if (!strcasecmp(handler, "fcgipm-script"))
+        scripts_named = true;
+    if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX))) {
+        conf->pass = "";
+        return DECLINE_CMD;
+    }
+    if (in_htaccess(cmd))
+        return htaccess_fault(cmd, handler);
+    conf->pass = handler + strlen(HANDLER_PREFIX);
+    conf->prefix = prefix_of(cmd, &pattern);
+    refer(cmd, conf, conf->pass);
+    return DECLINE_CMD;
+}
+
+static const char *add_handler(cmd_parms *cmd, void *dir, const char *handler, const char *extension)
+{
+    (void)extension;
+    if (!strcasecmp(handler, "fcgipm-script"))
+        scripts_named = true;
+    if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
+        return DECLINE_CMD;
+    if (in_htaccess(cmd))
+        return htaccess_fault(cmd, handler);
+    refer(cmd, dir, handler + strlen(HANDLER_PREFIX));
+    return DECLINE_CMD;
+}
+
+/* --- checks
+ * -------------------------------------------------------------------------------------------------------- */
+
+typedef struct check {
+    bool strict; /* configtest: the world must be right too; at a start an application that is gone must not
+                    keep hundreds of other sites from starting */
+    bool ok;
+} check_t;
+
+static void complain(check_t *check, bool fatal, const server_rec *s, const char *place, const char *text)
+{
+    ap_log_error(APLOG_MARK, APLOG_ERR | APLOG_NOERRNO, 0, s, "FPM0661: %s: %s", place, text);
+    if (fatal || check->strict)
+        check->ok = false;
+}
+
+static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const char *program = APR_ARRAY_IDX(conf->setting->command, 0, const char *);
+    const char *wrong = NULL;
+    struct stat st;
+
+    if (stat(program, &st) < 0)
+        wrong = "there is no such file; write the full path of the program";
+    else if (!S_ISREG(st.st_mode))
+        wrong = "that is not a file; write the full path of the program";
+    else if (!(st.st_mode & 0111) || access(program, X_OK) < 0)
+        wrong = "it is not executable; chmod +x, or name the interpreter first, such as FcgiCommand "
+                "/usr/bin/perl app.pl";
+    if (wrong)
+        complain(
+            check, false, conf->server, conf->place,
+            apr_psprintf(pool, "<FcgiServer %s> FcgiCommand %s: %s", conf->setting->name, program, wrong));
+}
+
+static void check_user(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const fcgipm_setting_t *s = conf->setting;
+    struct passwd *pw = s->user ? getpwnam(s->user) : NULL;
+
+    if (s->user && !pw)
+        complain(check, false, conf->server, conf->place,
+                 apr_psprintf(
+                     pool,
+                     "<FcgiServer %s> FcgiUser %s: there is no such user; write a name that `id NAME` knows",
+                     s->name, s->user));
+    if (pw && pw->pw_uid == 0)
+        complain(check, true, conf->server, conf->place,
+                 apr_psprintf(
+                     pool, "<FcgiServer %s> FcgiUser %s: applications never run as root; write another user",
+                     s->name, s->user));
+    if (s->group && !getgrnam(s->group))
+        complain(check, false, conf->server, conf->place,
+                 apr_psprintf(pool, "<FcgiServer %s> FcgiUser %s %s: there is no such group", s->name,
+                              s->user, s->group));
+    if (s->user && geteuid() != 0)
+        complain(check, true, conf->server, conf->place,
+                 apr_psprintf(pool,
+                              "<FcgiServer %s> FcgiUser %s: needs httpd to be started as root; leave it out",
+                              s->name, s->user));
+}
+
+static void check_directory(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const char *dir = conf->setting->directory;
+    struct stat st;
+
+    if (dir && (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode)))
+        complain(check, false, conf->server, conf->place,
+                 apr_psprintf(pool, "<FcgiServer %s> FcgiDirectory %s: there is no such directory",
+                              conf->setting->name, dir));
+}
+
+static void check_reference(check_t *check, apr_pool_t *pool, const reference_t *ref)
+{
+    if (!fcgipm_directive_pool(ref->server, ref->pool))
+        complain(check, true, ref->server, ref->place,
+                 apr_psprintf(pool,
+                              "%s %s: there is no <FcgiServer %s> in this virtual host or the main server",
+                              ref->directive, ref->pool, ref->pool));
+}
+
+bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server)
+{
+    apr_array_header_t *pools = fcgipm_directive_pools(ptemp, main_server);
+    check_t check = {.strict = ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST, .ok = true};
+
+    (void)pconf;
+    for (int i = 0; i < references->nelts; i++)
+        check_reference(&check, ptemp, &APR_ARRAY_IDX(references, i, reference_t));
+    for (int i = 0; i < pools->nelts; i++) {
+        const fcgipm_pool_conf_t *conf = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
+
+        check_user(&check, ptemp, conf);
+        if (conf->setting->connect)
+            continue;
+        check_command(&check, ptemp, conf);
+        check_directory(&check, ptemp, conf);
+    }
+    return check.ok;
+}
+
+/* Sorted by place of declaration is not needed, but a stable order keeps logs comparable: servers in order,
+ * names within. */
+static int by_name(const void *a, const void *b)
+{
+    const fcgipm_pool_conf_t *const *x = a, *const *y = b;
+
+    return strcmp((*x)->setting->name, (*y)->setting->name);
+}
+
+apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_server)
+{
+    apr_array_header_t *all = apr_array_make(pool, 16, sizeof(fcgipm_pool_conf_t *));
+
+    for (server_rec *s = main_server; s; s = s->next) {
+        int first = all->nelts;
+
+        for (apr_hash_index_t *hi = apr_hash_first(pool, fcgipm_directive_server(s)->pools); hi;
+             hi = apr_hash_next(hi))
+            APR_ARRAY_PUSH(all, fcgipm_pool_conf_t *) = apr_hash_this_val(hi);
+        qsort((fcgipm_pool_conf_t **)all->elts + first, (size_t)(all->nelts - first),
+              sizeof(fcgipm_pool_conf_t *), by_name);
+    }
+    return all;
+}
+
+bool fcgipm_directive_scripts(void)
+{
+    return scripts_named;
+}
+
+/* --- the table
+ * ----------------------------------------------------------------------------------------------------- */
+
+#define FCGIPM_DIRECTIVES_MAX 64
+static const command_rec fixed_directives[] = {
+    AP_INIT_RAW_ARGS("<FcgiServer", server_block, NULL, RSRC_CONF, "NAME: an application and its processes"),
+    AP_INIT_TAKE1("FcgiRuntimeDir", runtime_dir_directive, NULL, RSRC_CONF,
+                  "DIR: sockets and state, default fcgipm in httpd's runtime directory"),
+    AP_INIT_TAKE12("FcgiPass", pass_directive, NULL, ACCESS_CONF,
+                   "NAME [prefix=/path] | None: the application that answers here"),
+    AP_INIT_TAKE1("SetHandler", set_handler, NULL, OR_FILEINFO, "httpd's own; fcgipm:NAME is seen here too"),
+    AP_INIT_ITERATE2("AddHandler", add_handler, NULL, OR_FILEINFO,
+                     "httpd's own; fcgipm:NAME is seen here too"),
+};
+/* Filled from core/setting_table.h when the module is loaded, so that a new row is a new directive without a
+ * line of code here. */
+command_rec fcgipm_directive_table[FCGIPM_DIRECTIVES_MAX];
+
+static bool listed(const command_rec *end, const char *name)
+{
+    for (const command_rec *c = fcgipm_directive_table; c < end; c++)
+        if (!strcasecmp(c->name, name))
+            return true;
+    return false;
+}
+
+__attribute__((constructor)) static void fill_table(void)
+{
+    command_rec *next = fcgipm_directive_table;
+
+    memcpy(next, fixed_directives, sizeof fixed_directives);
+    next += sizeof fixed_directives / sizeof *fixed_directives;
+    for (unsigned i = 0; i < fcgipm_setting_row_count; i++) {
+        const fcgipm_setting_row_t *row = &fcgipm_setting_rows[i];
+        command_rec rec = AP_INIT_RAW_ARGS(row->directive, pool_directive, NULL, RSRC_CONF, row->syntax);
+
+        if (!listed(next, row->directive) && next < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
+            memcpy(next++, &rec, sizeof rec);
+    }
+}

@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "web/guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <ap_mpm.h>
+#include <apr_portable.h>
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_main.h>
+#include <mpm_common.h>
+#include <unixd.h>
+
+#include "core/log.h"
+#include "pm/daemon.h"
+#include "share/msg.h"
+#include "web/directive.h"
+
+APLOG_USE_MODULE(fcgipm);
+
+/* What outlives restarts. Plain data only: the module's code may be unloaded and mapped elsewhere between two
+ * configurations, so no pointer to a function or a static of ours may be in here (PROTOTYPES.md section 3).
+ */
+typedef struct fcgipm_guard_state {
+    fcgipm_board_t *board;
+    fcgipm_registry_t *registry;
+    int registry_fd;
+    int orders[2];   /* [0] parent, [1] manager */
+    int requests[2]; /* [0] manager, [1] httpd children */
+    int lifeline[2]; /* [0] manager reads, [1] parent holds */
+    int wake_fds[FCGIPM_CHILDREN_MAX];
+    unsigned wake_count;
+    pid_t parent, manager;
+    uint32_t generation;
+    unsigned char *world; /* malloc'ed */
+    size_t world_len;
+    char *runtime_dir; /* malloc'ed */
+    int64_t stop_us;   /* the longest stop= of all pools */
+    apr_time_t deaths_since;
+    unsigned deaths; /* of the manager within the last 10 s */
+    int broken;      /* it said that it cannot run: not before the next configuration */
+} fcgipm_guard_state_t;
+
+#define FCGIPM_GUARD_KEY "mod_fcgipm: state 1"
+
+static fcgipm_guard_state_t *guard_state; /* of this configuration's code; found again by key */
+static fcgipm_link_t *guard_link;
+static apr_pool_t *guard_pconf;
+
+/* --- the log
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void log_to_httpd(void *ctx, int level, apr_status_t status, unsigned scope, const char *line)
+{
+    server_rec *s = ctx;
+
+    (void)scope;
+    ap_log_error(APLOG_MARK, status ? level : level | APLOG_NOERRNO, status, s, "%s", line);
+}
+
+/* In a child or the parent httpd's own LogLevel decides. */
+static void inject_log(server_rec *s)
+{
+    fcgipm_log_set(log_to_httpd, s, ap_get_server_module_loglevel(s, APLOG_MODULE_INDEX));
+}
+
+static int log_descriptor(const server_rec *s)
+{
+    apr_os_file_t fd;
+
+    if (!s->error_log || apr_os_file_get(&fd, s->error_log) != APR_SUCCESS)
+        return -1;
+    return fd;
+}
+
+/* --- in the manager
+ * ------------------------------------------------------------------------------------------------ */
+
+/* A reload may have rotated the log and changed its level; the server_rec here is the manager's own copy,
+ * taken at its fork. */
+static void manager_config(void *ctx, const fcgipm_world_t *world, int log_fd)
+{
+    server_rec *s = ctx;
+    int fd = log_descriptor(s);
+
+    if (log_fd >= 0) {
+        if (fd >= 0 && fd != log_fd && dup3(log_fd, fd, O_CLOEXEC) < 0)
+            FCGIPM_LOG(640, FCGIPM_LOG_WARN, APR_FROM_OS_ERROR(errno), 0, "the new error log cannot be used");
+        if (fd != log_fd)
+            close(log_fd);
+    }
+    fcgipm_log_level(world->log_level);
+}
+
+static _Noreturn void run_manager(fcgipm_guard_state_t *state, server_rec *s)
+{
+    int log_fd = log_descriptor(s);
+    int level = fcgipm_log_max;
+    fcgipm_daemon_env_t env = {.board = state->board,
+                               .registry = state->registry,
+                               .lifeline_fd = state->lifeline[0],
+                               .orders_fd = state->orders[1],
+                               .requests_fd = state->requests[0],
+                               .world = state->world,
+                               .world_len = state->world_len,
+                               .keep_fds = &log_fd,
+                               .keep_count = log_fd >= 0 ? 1 : 0,
+                               .on_config = manager_config,
+                               .ctx = s};
+
+    /* A belt to the lifeline's braces: some other module's daemon may hold a copy of the pipe. */
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != state->parent)
+        _exit(FCGIPM_DAEMON_STOPPED);
+    close(state->lifeline[1]);
+    close(state->orders[0]);
+    close(state->requests[1]);
+    /* httpd's filter by level is done by FCGIPM_LOG; this copy of the server lets everything pass. */
+    s->log.level = APLOG_TRACE8;
+    s->log.module_levels = NULL;
+    fcgipm_log_set(log_to_httpd, s, level);
+    _exit(fcgipm_daemon_run(&env));
+}
+
+/* --- in the parent
+ * ------------------------------------------------------------------------------------------------- */
+
+static void manager_gone(int reason, void *data, apr_wait_t status);
+
+static void watch_manager(fcgipm_guard_state_t *state)
+{
+    apr_proc_t *proc = apr_pcalloc(guard_pconf, sizeof *proc);
+
+    proc->pid = state->manager;
+    apr_proc_other_child_register(proc, manager_gone, proc, NULL, guard_pconf);
+}
+
+static apr_status_t fork_manager(fcgipm_guard_state_t *state, server_rec *s)
+{
+    pid_t pid = fork();
+
+    if (pid < 0) {
+        apr_status_t rv = APR_FROM_OS_ERROR(errno);
+        FCGIPM_LOG(641, FCGIPM_LOG_ERR, rv, 0, "cannot fork the manager");
+        return rv;
+    }
+    if (pid == 0)
+        run_manager(state, s);
+    state->manager = pid;
+    watch_manager(state);
+    FCGIPM_LOG(642, FCGIPM_LOG_INFO, 0, 0, "manager started, pid %d", (int)pid);
+    return APR_SUCCESS;
+}
+
+static bool httpd_stopping(void)
+{
+    int mpm_state = AP_MPMQ_STOPPING;
+
+    return ap_mpm_query(AP_MPMQ_MPM_STATE, &mpm_state) != APR_SUCCESS || mpm_state == AP_MPMQ_STOPPING;
+}
+
+/* Five deaths in ten seconds are no accident: then the next try waits for httpd's monitor hook. */
+static bool dies_too_often(fcgipm_guard_state_t *state)
+{
+    apr_time_t now = apr_time_now();
+
+    if (now - state->deaths_since > apr_time_from_sec(10)) {
+        state->deaths_since = now;
+        state->deaths = 0;
+    }
+    return ++state->deaths > 5;
+}
+
+static void manager_died(fcgipm_guard_state_t *state, apr_wait_t status)
+{
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+
+    state->manager = 0;
+    if (httpd_stopping())
+        return;
+    state->broken = code == FCGIPM_DAEMON_BROKEN;
+    if (code == FCGIPM_DAEMON_LEFT) {
+        fork_manager(state, ap_server_conf);
+    } else if (state->broken || dies_too_often(state)) {
+        FCGIPM_LOG(643, FCGIPM_LOG_ERR, 0, 0,
+                   "manager ended (status 0x%x); the next try comes in some seconds", (unsigned)status);
+    } else {
+        FCGIPM_LOG(644, FCGIPM_LOG_WARN, 0, 0, "manager died (status 0x%x); the next one adopts the workers",
+                   (unsigned)status);
+        fork_manager(state, ap_server_conf);
+    }
+}
+
+static void manager_gone(int reason, void *data, apr_wait_t status)
+{
+    apr_proc_t *proc = data;
+
+    switch (reason) {
+    case APR_OC_REASON_DEATH:
+    case APR_OC_REASON_LOST:
+        apr_proc_other_child_unregister(data);
+        if (guard_state && guard_state->manager == proc->pid)
+            manager_died(guard_state, status);
+        break;
+    case APR_OC_REASON_RESTART:
+        /* httpd begins a restart: the manager stays, the next post_config registers it again. */
+        apr_proc_other_child_unregister(data);
+        break;
+    default:
+        break;
+    }
+}
+
+/* httpd calls it every few seconds: a manager that died while nobody was looking, or too often. */
+int fcgipm_guard_monitor(apr_pool_t *pool, server_rec *s)
+{
+    fcgipm_guard_state_t *state = guard_state;
+
+    (void)pool;
+    if (!state || !state->world || getpid() != state->parent || httpd_stopping())
+        return DECLINED;
+    if (state->manager == 0)
+        fork_manager(state, s);
+    return DECLINED;
+}
+
+static bool manager_lives(fcgipm_guard_state_t *state)
+{
+    int status;
+
+    if (state->manager == 0)
+        return false;
+    if (waitpid(state->manager, &status, WNOHANG) == 0)
+        return true;
+    state->manager = 0;
+    return false;
+}
+
+/* Stop with httpd: the lifeline's end tells the manager to stop every worker; httpd waits for it, so that
+ * nothing is left when `apachectl stop` returns. */
+static void stop_manager(fcgipm_guard_state_t *state)
+{
+    apr_time_t limit = apr_time_now() + state->stop_us + apr_time_from_sec(3);
+    int status;
+
+    if (state->manager == 0)
+        return;
+    close(state->lifeline[1]);
+    while (waitpid(state->manager, &status, WNOHANG) == 0) {
+        if (apr_time_now() > limit) {
+            FCGIPM_LOG(645, FCGIPM_LOG_ERR, 0, 0, "manager pid %d does not end", (int)state->manager);
+            return;
+        }
+        apr_sleep(5000);
+    }
+    state->manager = 0;
+}
+
+static apr_status_t pconf_gone(void *data)
+{
+    fcgipm_guard_state_t *state = data;
+
+    if (getpid() == state->parent && ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING)
+        stop_manager(state);
+    return APR_SUCCESS;
+}
+
+/* --- making what is shared
+ * ----------------------------------------------------------------------------------------- */
+
+static apr_status_t make_channels(fcgipm_guard_state_t *state)
+{
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, state->orders) < 0 ||
+        socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, state->requests) < 0 ||
+        pipe2(state->lifeline, O_CLOEXEC) < 0)
+        return APR_FROM_OS_ERROR(errno);
+    return APR_SUCCESS;
+}
+
+static apr_status_t make_wakers(fcgipm_guard_state_t *state)
+{
+    int daemons = 0;
+
+    if (ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &daemons) != APR_SUCCESS || daemons < 1)
+        daemons = 256;
+    /* During a graceful restart the old children live beside the new ones. */
+    state->wake_count = (unsigned)daemons * 2 + 8;
+    if (state->wake_count > FCGIPM_CHILDREN_MAX)
+        state->wake_count = FCGIPM_CHILDREN_MAX;
+    for (unsigned i = 0; i < state->wake_count; i++) {
+        state->wake_fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (state->wake_fds[i] < 0)
+            return APR_FROM_OS_ERROR(errno);
+    }
+    return APR_SUCCESS;
+}
+
+/* The runtime directory, then the registry in it, then what an earlier server left. */
+static apr_status_t make_registry(fcgipm_guard_state_t *state, const char *dir, int64_t wait_us,
+                                  apr_pool_t *ptemp, fcgipm_fault_t *fault)
+{
+    const char *path = apr_pstrcat(ptemp, dir, "/registry", NULL);
+    bool leftover = false;
+    apr_status_t rv;
+
+    if (mkdir(dir, 0711) < 0 && errno != EEXIST)
+        return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(errno), "runtime directory",
+                                "cannot make FcgiRuntimeDir %s", dir);
+    rv = fcgipm_registry_open(&state->registry, &state->registry_fd, &leftover, path, wait_us, fault);
+    if (rv != APR_SUCCESS)
+        return rv;
+    return fcgipm_daemon_prepare(state->registry, leftover, dir, ap_unixd_config.user_id,
+                                 ap_unixd_config.group_id, fault);
+}
+
+static apr_status_t make_state(fcgipm_guard_state_t *state, const char *dir, int64_t stop_us,
+                               apr_pool_t *ptemp, fcgipm_fault_t *fault)
+{
+    apr_status_t rv;
+
+    state->parent = getpid();
+    /* An earlier server may still be stopping its workers. */
+    if ((rv = make_registry(state, dir, stop_us + apr_time_from_sec(3), ptemp, fault)) != APR_SUCCESS)
+        return rv;
+    if ((rv = fcgipm_board_create(&state->board, fault)) != APR_SUCCESS)
+        return rv;
+    if ((rv = make_channels(state)) != APR_SUCCESS || (rv = make_wakers(state)) != APR_SUCCESS)
+        return fcgipm_fault_set(fault, rv, "channels", "cannot make the channels to the manager");
+    state->runtime_dir = strdup(dir);
+    return APR_SUCCESS;
+}
+
+/* --- a configuration
+ * ----------------------------------------------------------------------------------------------- */
+
+static apr_status_t compile_world(fcgipm_guard_state_t *state, server_rec *s, apr_array_header_t *pools,
+                                  apr_pool_t *ptemp, fcgipm_fault_t *fault)
+{
+    fcgipm_world_t world = {.generation = state->generation + 1,
+                            .uid = ap_unixd_config.user_id,
+                            .gid = ap_unixd_config.group_id,
+                            .log_level = fcgipm_log_max,
+                            .scripts = fcgipm_directive_scripts(),
+                            .runtime_dir = state->runtime_dir,
+                            .pools = apr_array_make(ptemp, pools->nelts + 1, sizeof(fcgipm_world_pool_t))};
+    unsigned char *bytes;
+    size_t len;
+    apr_status_t rv;
+
+    (void)s;
+    for (int i = 0; i < pools->nelts; i++) {
+        fcgipm_pool_conf_t *pool = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
+
+        pool->world.setting = pool->setting;
+        rv = fcgipm_world_assign(state->registry, state->board, &pool->world, fault);
+        if (rv != APR_SUCCESS)
+            return rv;
+        APR_ARRAY_PUSH(world.pools, fcgipm_world_pool_t) = pool->world;
+    }
+    if ((rv = fcgipm_world_write(&world, &bytes, &len)) != APR_SUCCESS)
+        return fcgipm_fault_set(fault, rv, "configuration", "cannot write the configuration for the manager");
+    free(state->world);
+    state->world = bytes;
+    state->world_len = len;
+    state->generation++;
+    return APR_SUCCESS;
+}
+
+/* The running manager is told; if it cannot be told it is replaced, and the next one adopts the workers. */
+static apr_status_t tell_manager(fcgipm_guard_state_t *state, server_rec *s)
+{
+    apr_status_t rv;
+
+    if (!manager_lives(state))
+        return fork_manager(state, s);
+    rv = fcgipm_order_send(state->orders[0], FCGIPM_ORDER_CONFIG, state->world, state->world_len,
+                           log_descriptor(s));
+    if (rv != APR_SUCCESS) {
+        FCGIPM_LOG(646, FCGIPM_LOG_ERR, rv, 0,
+                   "manager pid %d does not take the new configuration: replacing it", (int)state->manager);
+        kill(state->manager, SIGKILL);
+        waitpid(state->manager, NULL, 0);
+        state->manager = 0;
+        return fork_manager(state, s);
+    }
+    watch_manager(state);
+    return APR_SUCCESS;
+}
+
+static int64_t longest_stop(const apr_array_header_t *pools)
+{
+    int64_t longest = 0;
+
+    for (int i = 0; i < pools->nelts; i++) {
+        int64_t stop = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *)->setting->stop_us;
+        longest = stop > longest ? stop : longest;
+    }
+    return longest ? longest : apr_time_from_sec(10);
+}
+
+int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    (void)plog;
+    inject_log(s);
+    return fcgipm_directive_check(pconf, ptemp, s) ? OK : !OK;
+}
+
+int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    apr_array_header_t *pools;
+    fcgipm_guard_state_t *state;
+    fcgipm_fault_t fault;
+    const char *dir = fcgipm_directive_server(s)->runtime_dir;
+
+    (void)plog;
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
+        return OK;
+    inject_log(s);
+    guard_pconf = pconf;
+    guard_state = state = ap_retained_data_get(FCGIPM_GUARD_KEY);
+    pools = fcgipm_directive_pools(ptemp, s);
+    if (!state && pools->nelts == 0 && !fcgipm_directive_scripts())
+        return OK;
+    fcgipm_fault_clear(&fault);
+    if (!state) {
+        state = ap_retained_data_create(FCGIPM_GUARD_KEY, sizeof *state);
+        if (!dir)
+            dir = ap_runtime_dir_relative(ptemp, "fcgipm");
+        if (make_state(state, dir, longest_stop(pools), ptemp, &fault) != APR_SUCCESS) {
+            FCGIPM_LOG(647, FCGIPM_LOG_ERR, fault.status, 0, "cannot start (%s): %s", fault.step,
+                       fault.sentence);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+        guard_state = state;
+    } else if (dir && strcmp(dir, state->runtime_dir)) {
+        FCGIPM_LOG(648, FCGIPM_LOG_WARN, 0, 0,
+                   "FcgiRuntimeDir %s is not used before httpd is stopped and started; still %s", dir,
+                   state->runtime_dir);
+    }
+    if (compile_world(state, s, pools, ptemp, &fault) != APR_SUCCESS) {
+        FCGIPM_LOG(649, FCGIPM_LOG_ERR, fault.status, 0, "%s", fault.sentence);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    state->stop_us = longest_stop(pools);
+    state->broken = 0;
+    apr_pool_cleanup_register(pconf, state, pconf_gone, apr_pool_cleanup_null);
+    return tell_manager(state, s) == APR_SUCCESS ? OK : HTTP_INTERNAL_SERVER_ERROR;
+}
+
+/* --- in httpd's children
+ * ------------------------------------------------------------------------------------------- */
+
+/* What a child must not hold: it could keep a dead parent's lifeline open, or read the registry. */
+static void drop_parents_things(fcgipm_guard_state_t *state)
+{
+    close(state->lifeline[0]);
+    close(state->lifeline[1]);
+    close(state->orders[0]);
+    close(state->orders[1]);
+    close(state->requests[0]);
+    fcgipm_registry_close(state->registry, state->registry_fd);
+    state->registry = NULL;
+}
+
+void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s)
+{
+    fcgipm_guard_state_t *state = guard_state;
+    fcgipm_link_env_t env;
+    apr_status_t rv;
+
+    if (!state)
+        return;
+    if (getpid() != state->parent) /* httpd -X: one process is both */
+        drop_parents_things(state);
+    env = (fcgipm_link_env_t){.board = state->board,
+                              .requests_fd = state->requests[1],
+                              .wake_fds = state->wake_fds,
+                              .wake_count = state->wake_count,
+                              .runtime_dir = state->runtime_dir};
+    rv = fcgipm_link_create(&guard_link, &env, pchild);
+    if (rv != APR_SUCCESS)
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, s, "FPM0650: this child cannot reach applications");
+}
+
+void fcgipm_guard_child_gone(pid_t pid)
+{
+    if (guard_state && guard_state->registry)
+        fcgipm_board_child_gone(guard_state->board, guard_state->registry, pid);
+}
+
+fcgipm_link_t *fcgipm_guard_link(void)
+{
+    return guard_link;
+}
+
+const fcgipm_board_t *fcgipm_guard_board(void)
+{
+    return guard_state ? guard_state->board : NULL;
+}
