@@ -6,8 +6,8 @@
  * the head in the caller's buffer, and then gives out fields one by one. Lines end with LF or CRLF.
  * Refused: NUL anywhere, CR not before LF, other control bytes but TAB, an empty or non-token field name, a
  * line without colon, more bytes or fields than the limits, a folded first line, a bad Status or
- * Content-Length, two different Content-Length. Folded lines (obs-fold, RFC 9112 §5.2) are joined by one
- * space. Duplicates are kept in order (Set-Cookie needs that).
+ * Content-Length, two different Content-Length or statuses. Folded lines (obs-fold, RFC 9112 §5.2) are joined
+ * by one space. Duplicates are kept in order (Set-Cookie needs that).
  * nph: a head that begins with "HTTP/1.x NNN reason" is accepted; the status line fills status and reason.
  * Who calls: the thread that reads the answer. Owns nothing: the buffer is the caller's.
  */
@@ -54,16 +54,17 @@ typedef struct fcgipm_head {
     unsigned status;    /* from Status or the nph line, 100..599; 0 = none said. 1xx is BAD_STATUS but 103 */
     const char *reason; /* after the number; NULL or not NUL-terminated */
     size_t reason_len;
-    bool nph; /* began with HTTP/1.x */
-    bool has_location;
+    bool nph;          /* began with HTTP/1.x */
+    bool has_location; /* and it is not empty */
     bool has_length;
-    uint64_t length;   /* Content-Length, if has_length */
-    unsigned state;    /* private */
-    size_t mark, iter; /* private */
+    uint64_t length; /* Content-Length, if has_length; at most 2^63 - 1 */
+    unsigned state;  /* private */
+    size_t mark;     /* private */
 } fcgipm_head_t;
 
 void fcgipm_head_init(fcgipm_head_t *head, char *buf, size_t cap);
-/* Move to a larger buffer: the caller copies nothing, this does; the old buffer is free afterwards. */
+/* Move to a larger buffer: the caller copies nothing, this does; the old buffer is free afterwards. A buffer
+ * too small for the bytes gathered is not taken. */
 void fcgipm_head_grow(fcgipm_head_t *head, char *buf, size_t cap);
 fcgipm_head_result_t fcgipm_head_read(fcgipm_head_t *head, const unsigned char **in,
                                       const unsigned char *end);

@@ -26,7 +26,8 @@ typedef enum fcgipm_mux_fault {
     FCGIPM_MUX_BAD_TYPE,    /* a type that only servers send, or one not in the table */
     FCGIPM_MUX_BAD_ID,      /* an id that is not in use, or a management id on an application record */
     FCGIPM_MUX_BAD_END,     /* END_REQUEST whose body is not 8 bytes or whose status is unknown */
-    FCGIPM_MUX_BAD_VALUES,  /* GET_VALUES_RESULT that is not pairs, or too long, or not asked for */
+    FCGIPM_MUX_BAD_VALUES,  /* GET_VALUES_RESULT (or UNKNOWN_TYPE) that is malformed, too long, or not asked
+                               for */
     FCGIPM_MUX_TRAILING     /* a record for a request after its END_REQUEST */
 } fcgipm_mux_fault_t;
 const char *fcgipm_mux_fault_str(fcgipm_mux_fault_t fault);
@@ -39,7 +40,7 @@ typedef enum fcgipm_mux_kind {
     FCGIPM_MUX_STDERR_END,
     FCGIPM_MUX_ENDED,   /* END_REQUEST: app_status, protocol_status; the id is free again */
     FCGIPM_MUX_IGNORED, /* data after the end of its stream was skipped */
-    FCGIPM_MUX_VALUE,   /* one GET_VALUES answer, kept in mux->values, see there */
+    FCGIPM_MUX_VALUE,   /* the GET_VALUES answer is complete, all of it in mux->values */
     FCGIPM_MUX_UNKNOWN, /* UNKNOWN_TYPE: the application does not know a management record we sent */
     FCGIPM_MUX_BROKEN   /* mux->fault says why; close the connection */
 } fcgipm_mux_kind_t;
@@ -83,9 +84,11 @@ void fcgipm_mux_init(fcgipm_mux_t *mux, fcgipm_mux_stream_t *streams, size_t str
 /* Take the lowest free id. Returns 1..stream_count, or 0 when all are in use or the mux is BROKEN. The caller
  * sends BEGIN_REQUEST with it. */
 unsigned fcgipm_mux_begin(fcgipm_mux_t *mux, void *user);
-/* The caller has sent (or will send) ABORT_REQUEST; data for the request is IGNORED from now on. */
+/* The caller has sent (or will send) ABORT_REQUEST; data and ends of its streams are IGNORED from
+ * now on; ENDED still comes. */
 void fcgipm_mux_abort(fcgipm_mux_t *mux, unsigned id);
-/* Write a GET_VALUES record asking for all three names. Returns its length, 0 if it does not fit. */
+/* Write a GET_VALUES record asking for all three names. Returns its length, 0 if it does not fit, if
+ * an answer is still awaited, or if BROKEN. */
 size_t fcgipm_mux_ask_values(fcgipm_mux_t *mux, unsigned char *out, size_t cap);
 /* Next event from [*in, end). */
 fcgipm_mux_kind_t fcgipm_mux_read(fcgipm_mux_t *mux, const unsigned char **in, const unsigned char *end,

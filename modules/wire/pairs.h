@@ -7,7 +7,9 @@
  * splitting over record borders wherever they fall. The reader is resumable at every byte.
  * Who calls: anyone, any thread; no allocation, clock or I/O.
  * Always true: 1. a pair that does not fit is refused whole, nothing of it is left behind; 2. names and
- * values up to 2^31-1 bytes; 3. the size functions saturate to SIZE_MAX rather than wrap.
+ * values up to 2^31-1 bytes; 3. the size functions saturate to SIZE_MAX rather than wrap; 4. with id 0 all
+ * pairs stay in one record, a management record cannot be continued (FCGI 1.0 §3.3); 5. a reader that is all
+ * zero is at its start.
  */
 #include <stdbool.h>
 #include <stddef.h>
