@@ -44,7 +44,8 @@ typedef enum fcgipm_order_type {
 /* bytes/len: the world (share/world.h). log_fd: -1 or the new error log. Non-blocking with a limit of 2 s. */
 apr_status_t fcgipm_order_send(int fd, fcgipm_order_type_t type, const unsigned char *bytes, size_t len,
                                int log_fd);
-/* *bytes is malloc'ed (caller frees) or NULL; *log_fd is -1 or the caller's to close. APR_EAGAIN: none. */
+/* *bytes is malloc'ed (caller frees) or NULL; *log_fd is -1 or the caller's to close. APR_EAGAIN: none;
+ * APR_EOF: the other end is closed; APR_EINVAL: not an order, thrown away. */
 apr_status_t fcgipm_order_receive(int fd, fcgipm_order_type_t *type, unsigned char **bytes, size_t *len,
                                   int *log_fd);
 #endif

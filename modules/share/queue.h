@@ -45,10 +45,12 @@ static inline uint64_t fcgipm_cell_payload(uint64_t word)
  * cell_count. False: full. */
 bool fcgipm_queue_join(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t limit,
                        unsigned child, uint32_t *cell, uint64_t *word);
-/* Wait on the cell (futex) until its word is no longer *word or the time is over. */
+/* Wait on the cell (futex) while its word is `word`, at most timeout_us; may return early. */
 void fcgipm_queue_wait(fcgipm_board_t *board, uint32_t cell, uint64_t word, int64_t timeout_us);
 /* A grant has come (state GRANTED): take the seat over. True: *seat and *seat_word are ours, the cell is
- * FREE. False: the seat was lost; the cell is WAITING again with `ticket`. */
+ * FREE. False: the seat was lost; the cell is WAITING again with `ticket`, look at the seats once more. If it
+ * was lost because it drains, it has been closed here and *seat is its index (the manager wants EMPTY), else
+ * UINT32_MAX. */
 bool fcgipm_queue_accept(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t cell,
                          uint64_t ticket, unsigned child, uint32_t *seat, uint64_t *seat_word);
 /* Leave without having been granted. False: a grant came first, accept it (and use or give back the seat). */
@@ -60,6 +62,9 @@ bool fcgipm_queue_offer(fcgipm_board_t *board, uint32_t pool, const fcgipm_geome
                         uint64_t *word, fcgipm_seat_event_t event, unsigned owner);
 /* Wake every waiter of a pool (its route has changed, or it cannot start): they look at the pool again. */
 void fcgipm_queue_wake_all(fcgipm_board_t *board, const fcgipm_geometry_t *g);
+/* Does nobody wait? A newcomer may look for a seat of its own only then. Cheap when nobody has waited lately.
+ */
+bool fcgipm_queue_empty(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g);
 /* Waiting cells, counted. */
 uint32_t fcgipm_queue_count(const fcgipm_board_t *board, const fcgipm_geometry_t *g);
 #endif

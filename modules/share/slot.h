@@ -107,6 +107,7 @@ static inline uint32_t fcgipm_seat_slot(const fcgipm_geometry_t *g, uint32_t sea
 {
     return (seat - g->seat_first) % g->slot_count;
 }
-/* All ranges lie inside the tables, counts are not 0. For a geometry that was read from the board. */
+/* All ranges lie inside the tables, slots and concurrency are not 0 (no cells: nobody can wait). For a
+ * geometry that was read from the board. */
 bool fcgipm_geometry_ok(const fcgipm_geometry_t *g);
 #endif

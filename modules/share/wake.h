@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_SHARE_WAKE_H
+#define FCGIPM_SHARE_WAKE_H
+/*
+ * What: sleeping on a 32 bit word of shared memory (Linux futex), the only file that knows how.
+ * Who calls: queue and board. Owns: nothing.
+ * Always true: it may return early for no reason (the caller looks again); it never sleeps when the word is
+ * not `expected`; the kernel never reads more than the word, so a hostile value can only cost time.
+ */
+#include <stdint.h>
+
+/* Sleep while *address == expected, at most timeout_us (0 or less: not at all). */
+void fcgipm_wake_wait(const void *address, uint32_t expected, int64_t timeout_us);
+/* Wake whoever sleeps on address, in any process. */
+void fcgipm_wake_all(const void *address);
+#endif
