@@ -53,7 +53,7 @@ typedef struct fcgipm_exchange {
     void *ctx;
     int fd;
     int client_fd;             /* -1: none; polled for POLLRDHUP|POLLHUP|POLLERR only */
-    const unsigned char *head; /* BEGIN_REQUEST and PARAMS, id 1: see fcgipm_exchange_begin */
+    const unsigned char *head; /* BEGIN_REQUEST and PARAMS, id 1 */
     size_t head_len;
     int64_t read_us;     /* longest silence, 0 = off */
     int64_t deadline_us; /* apr_time_now() limit of the whole request, 0 = none */
@@ -68,6 +68,10 @@ typedef struct fcgipm_exchange {
     unsigned stdin_header_len, stdin_header_sent;
     const char *chunk;
     size_t chunk_len, chunk_sent;
+    const char *piece; /* of the body, not yet cut into records */
+    size_t piece_len;
+    int out_error;
+    fcgipm_phase_t phase;
     bool body_eof, out_done, unflushed, any_byte;
     int64_t started_us, last_us;
 } fcgipm_exchange_t;
@@ -85,4 +89,8 @@ void fcgipm_exchange_init(fcgipm_exchange_t *x, const fcgipm_exchange_ops_t *ops
 apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events);
 /* Drive step with poll() until it is over. */
 apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x);
+/* The client has left: hand the connection to the keeper (see fcgipm_lease_linger). It knows whether the
+ * sending stopped in the middle of a record, where no ABORT_REQUEST may follow. */
+void fcgipm_exchange_linger(fcgipm_exchange_t *x, fcgipm_link_t *link, fcgipm_lease_t *lease,
+                            int64_t grace_us, int64_t limit_us);
 #endif

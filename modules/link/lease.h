@@ -44,6 +44,7 @@ typedef struct fcgipm_lease {
     bool reused;         /* a kept connection: the application may just be closing it */
     bool keep;           /* FCGI_KEEP_CONN shall be asked for */
     bool taken_over;
+    bool cut;                     /* the request was not sent whole: a linger cannot keep the connection */
     int64_t queue_us, connect_us; /* how long it took */
 } fcgipm_lease_t;
 

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "link/exchange.h"
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <apr_strings.h>
+#include <apr_time.h>
+
+#define STDIN_RECORD_MAX 65528u /* the largest multiple of 8 */
+#define GONE_ASK_MS      500
+
+void fcgipm_exchange_init(fcgipm_exchange_t *x, const fcgipm_exchange_ops_t *ops, void *ctx, int fd)
+{
+    memset(x, 0, sizeof *x);
+    x->ops = ops;
+    x->ctx = ctx;
+    x->fd = fd;
+    x->client_fd = -1;
+    fcgipm_fault_clear(&x->fault);
+    x->phase = FCGIPM_PHASE_NOTHING_SENT;
+    fcgipm_mux_init(&x->mux, &x->stream, 1);
+    x->id = fcgipm_mux_begin(&x->mux, x);
+    x->started_us = x->last_us = apr_time_now();
+}
+
+static apr_status_t failed(fcgipm_exchange_t *x, apr_status_t status, const char *step, const char *sentence)
+{
+    fcgipm_fault_set(&x->fault, status, step, "%s", sentence);
+    x->fault.phase = x->phase;
+    return status;
+}
+
+/* ---- to the application ---- */
+
+/* Put the next STDIN record on the stage: a piece of the body, or the empty record that ends it. */
+static apr_status_t stage(fcgipm_exchange_t *x)
+{
+    if (!x->piece_len && !x->body_eof) {
+        apr_status_t rv = x->ops->body(x->ctx, &x->piece, &x->piece_len);
+        if (rv != APR_SUCCESS)
+            return failed(x, rv, "body", "the request body could not be read");
+        x->body_eof = x->piece_len == 0;
+    }
+    x->chunk = x->piece;
+    x->chunk_len = x->piece_len < STDIN_RECORD_MAX ? x->piece_len : STDIN_RECORD_MAX;
+    x->chunk_sent = 0;
+    x->piece = x->piece_len ? x->piece + x->chunk_len : NULL;
+    x->piece_len -= x->chunk_len;
+    x->stdin_header_len =
+        (unsigned)fcgipm_record_put(x->stdin_header, FCGIPM_TYPE_STDIN, x->id, x->chunk_len, 0);
+    x->stdin_header_sent = 0;
+    return APR_SUCCESS;
+}
+
+static bool staged(const fcgipm_exchange_t *x)
+{
+    return x->stdin_header_sent < x->stdin_header_len || x->chunk_sent < x->chunk_len;
+}
+
+static size_t advance(size_t *sent, size_t len, size_t *n)
+{
+    size_t step = len - *sent < *n ? len - *sent : *n;
+    *sent += step;
+    *n -= step;
+    return step;
+}
+
+static void sent(fcgipm_exchange_t *x, size_t n, int64_t now_us)
+{
+    size_t header_sent = x->stdin_header_sent;
+    advance(&x->head_sent, x->head_len, &n);
+    advance(&header_sent, x->stdin_header_len, &n);
+    x->stdin_header_sent = (unsigned)header_sent;
+    x->result.body_sent += advance(&x->chunk_sent, x->chunk_len, &n);
+    x->last_us = now_us;
+    if (x->phase == FCGIPM_PHASE_NOTHING_SENT)
+        x->phase = FCGIPM_PHASE_SENT;
+}
+
+static ssize_t send_some(fcgipm_exchange_t *x)
+{
+    struct iovec iov[3] = {
+        {(void *)(uintptr_t)(x->head + x->head_sent), x->head_len - x->head_sent},
+        {x->stdin_header + x->stdin_header_sent, x->stdin_header_len - x->stdin_header_sent},
+        {(void *)(uintptr_t)(x->chunk_sent < x->chunk_len ? x->chunk + x->chunk_sent : NULL),
+         x->chunk_len - x->chunk_sent}};
+    struct msghdr mh = {.msg_iov = iov, .msg_iovlen = 3};
+    ssize_t n;
+    do
+        n = sendmsg(x->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* One send. *progress: bytes went out. A broken pipe only ends the sending: the answer may be there. */
+static apr_status_t step_out(fcgipm_exchange_t *x, bool *progress)
+{
+    if (x->out_done)
+        return APR_SUCCESS;
+    if (!staged(x)) {
+        apr_status_t rv = stage(x);
+        if (rv != APR_SUCCESS)
+            return rv;
+    }
+    ssize_t n = send_some(x);
+    if (n < 0 && errno == EAGAIN)
+        return APR_SUCCESS;
+    if (n < 0) {
+        x->out_error = errno;
+        x->out_done = true;
+        return APR_SUCCESS;
+    }
+    *progress = true;
+    sent(x, (size_t)n, apr_time_now());
+    x->out_done = x->body_eof && !staged(x) && x->head_sent == x->head_len;
+    return APR_SUCCESS;
+}
+
+/* ---- from the application ---- */
+
+static void begun(fcgipm_exchange_t *x)
+{
+    if (x->any_byte)
+        return;
+    x->any_byte = true;
+    x->phase = FCGIPM_PHASE_ANSWERED;
+    x->result.first_byte_us = x->last_us - x->started_us;
+    if (x->result.first_byte_us <= 0)
+        x->result.first_byte_us = 1;
+}
+
+/* Everything in [in, end): error stream to the caller at once, answer moved together at `data`. *len is
+ * what there is of it. APR_SUCCESS: END_REQUEST was seen; APR_EAGAIN: it goes on. */
+static apr_status_t take_events(fcgipm_exchange_t *x, char *data, size_t n, size_t *len)
+{
+    const unsigned char *in = (const unsigned char *)data, *end = in + n;
+    fcgipm_mux_event_t event;
+    *len = 0;
+    for (;;) {
+        switch (fcgipm_mux_read(&x->mux, &in, end, &event)) {
+        case FCGIPM_MUX_MORE:
+            return APR_EAGAIN;
+        case FCGIPM_MUX_STDOUT:
+            memmove(data + *len, event.data,
+                    event.len); /* never upwards: payloads lie behind their headers */
+            *len += event.len;
+            break;
+        case FCGIPM_MUX_STDERR:
+            x->ops->errors(x->ctx, (const char *)event.data, event.len);
+            break;
+        case FCGIPM_MUX_STDOUT_END:
+            x->result.stdout_ended = true;
+            break;
+        case FCGIPM_MUX_STDERR_END:
+        case FCGIPM_MUX_IGNORED:
+        case FCGIPM_MUX_VALUE:
+        case FCGIPM_MUX_UNKNOWN:
+            break;
+        case FCGIPM_MUX_ENDED:
+            x->result.ended = true;
+            x->result.app_status = event.app_status;
+            x->result.protocol_status = event.protocol_status;
+            x->result.reusable = in == end && x->out_done && !x->out_error && fcgipm_mux_reusable(&x->mux);
+            return APR_SUCCESS;
+        case FCGIPM_MUX_BROKEN:
+            x->result.mux_fault = x->mux.fault;
+            return APR_EGENERAL;
+        }
+    }
+}
+
+static apr_status_t broken_off(fcgipm_exchange_t *x, apr_status_t status)
+{
+    if (status == APR_SUCCESS && !x->any_byte && x->out_error)
+        return failed(x, x->out_error, "send",
+                      "the application closed the connection before it read the request");
+    if (status == APR_SUCCESS)
+        return failed(x, APR_EOF, x->any_byte ? "answer" : "first byte",
+                      x->any_byte ? "the application closed the connection in the middle of its answer"
+                                  : "the application closed the connection without an answer");
+    return failed(x, status, "receive", "the connection to the application broke");
+}
+
+static apr_status_t pass_on(fcgipm_exchange_t *x, char *data, size_t len)
+{
+    if (!len)
+        return APR_SUCCESS;
+    x->unflushed = true;
+    x->result.answer_read += len;
+    apr_status_t rv = x->ops->answer(x->ctx, data, len);
+    return rv == APR_SUCCESS ? rv : failed(x, rv, "answer", "the answer could not be passed on");
+}
+
+/* One receive. APR_SUCCESS: ended; APR_EAGAIN: it goes on, *progress says if bytes came. */
+static apr_status_t step_in(fcgipm_exchange_t *x, bool *progress)
+{
+    size_t cap = 0, len = 0;
+    ssize_t n;
+    char *data = x->ops->buffer(x->ctx, &cap);
+    if (!data)
+        return failed(x, APR_ENOMEM, "receive", "out of memory");
+    do
+        n = recv(x->fd, data, cap, MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        return APR_EAGAIN;
+    if (n <= 0)
+        return broken_off(x, n < 0 ? errno : APR_SUCCESS);
+    *progress = true;
+    x->last_us = apr_time_now();
+    begun(x);
+    apr_status_t rv = take_events(x, data, (size_t)n, &len);
+    apr_status_t passed = rv == APR_EGENERAL ? APR_SUCCESS : pass_on(x, data, len);
+    if (passed != APR_SUCCESS)
+        return passed;
+    if (rv == APR_EGENERAL)
+        return failed(x, rv, "answer", fcgipm_mux_fault_str(x->mux.fault));
+    return rv;
+}
+
+/* ---- both ---- */
+
+static apr_status_t check_limits(fcgipm_exchange_t *x)
+{
+    int64_t now_us = apr_time_now();
+    if (x->deadline_us && now_us >= x->deadline_us)
+        return failed(x, APR_TIMEUP, x->any_byte ? "answer" : "first byte", "the request took too long");
+    if (x->read_us && now_us - x->last_us >= x->read_us)
+        return failed(x, APR_TIMEUP, x->any_byte ? "answer" : "first byte",
+                      x->any_byte ? "the application fell silent in the middle of its answer"
+                                  : "the application did not answer in time");
+    return APR_EAGAIN;
+}
+
+apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events)
+{
+    bool progress;
+    apr_status_t rv;
+    *events = 0;
+    x->fault.phase = x->phase;
+    do {
+        progress = false;
+        rv = step_out(x, &progress);
+        if (rv == APR_SUCCESS)
+            rv = step_in(x, &progress);
+        x->fault.phase = x->phase;
+        if (rv != APR_EAGAIN)
+            return rv;
+        if ((rv = check_limits(x)) != APR_EAGAIN)
+            return rv;
+    } while (progress);
+    if (x->unflushed) {
+        x->unflushed = false;
+        rv = x->ops->pause(x->ctx);
+        if (rv != APR_SUCCESS)
+            return failed(x, rv, "answer", "the answer could not be passed on");
+    }
+    *events = (short)(POLLIN | (x->out_done ? 0 : POLLOUT));
+    return APR_EAGAIN;
+}
+
+static int64_t less(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int wait_ms(const fcgipm_exchange_t *x)
+{
+    int64_t now_us = apr_time_now(), wait_us = INT64_MAX;
+    if (x->read_us)
+        wait_us = less(wait_us, x->last_us + x->read_us - now_us);
+    if (x->deadline_us)
+        wait_us = less(wait_us, x->deadline_us - now_us);
+    if (x->ops->gone)
+        wait_us = less(wait_us, GONE_ASK_MS * 1000);
+    if (wait_us == INT64_MAX)
+        return -1;
+    return wait_us <= 0 ? 0 : (int)less((wait_us + 999) / 1000, INT_MAX);
+}
+
+apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x)
+{
+    int64_t asked_us = apr_time_now();
+    for (;;) {
+        short events;
+        apr_status_t rv = fcgipm_exchange_step(x, &events);
+        if (rv != APR_EAGAIN)
+            return rv;
+        struct pollfd pfds[2] = {{.fd = x->fd, .events = events}, {.fd = x->client_fd, .events = POLLRDHUP}};
+        int n = poll(pfds, 2, wait_ms(x));
+        if (n < 0 && errno != EINTR)
+            return failed(x, errno, "poll", "cannot wait for the application");
+        bool client_event = n > 0 && pfds[1].revents;
+        int64_t now_us = apr_time_now();
+        if (!x->ops->gone || !(client_event || now_us - asked_us >= GONE_ASK_MS * 1000))
+            continue;
+        asked_us = now_us;
+        if (x->ops->gone(x->ctx))
+            return failed(x, APR_ECONNABORTED, "client", "the client has left");
+        if (client_event)
+            x->client_fd = -1; /* half closed, and that is all right */
+    }
+}
+
+void fcgipm_exchange_linger(fcgipm_exchange_t *x, fcgipm_link_t *link, fcgipm_lease_t *lease,
+                            int64_t grace_us, int64_t limit_us)
+{
+    lease->cut = !x->out_done || x->out_error;
+    fcgipm_lease_linger(link, lease, &x->mux, x->id, grace_us, limit_us);
+}
