@@ -15,6 +15,7 @@ typedef struct fuzz_again {
 
 static void begin_pair(fuzz_again_t *a, const fcgipm_pairs_reader_t *r, size_t most)
 {
+    WIRE_CHECK(a->name == NULL && a->value == NULL);
     /* Lengths may promise 2 GB that never come. */
     a->name = malloc(r->name_len < most ? r->name_len + 1 : most);
     a->value = malloc(r->value_len < most ? r->value_len + 1 : most);
@@ -59,10 +60,12 @@ static void write_again(fuzz_again_t *a, const unsigned char *in, size_t len)
             begin_pair(a, &r, len + 1);
             break;
         case FCGIPM_PAIRS_NAME:
+            WIRE_CHECK(a->name != NULL);
             memcpy(a->name + a->name_len, slice, n);
             a->name_len += n;
             break;
         case FCGIPM_PAIRS_VALUE:
+            WIRE_CHECK(a->value != NULL);
             memcpy(a->value + a->value_len, slice, n);
             a->value_len += n;
             break;
