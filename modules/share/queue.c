@@ -199,7 +199,9 @@ bool fcgipm_queue_offer(fcgipm_board_t *board, uint32_t pool, const fcgipm_geome
 {
     fcgipm_atom64_t *at = &board->seat[seat];
     for (int round = 0;; round++) {
-        if (fcgipm_seat_state(*word) == FCGIPM_SEAT_BUSY && queue_grant(board, pool, g, seat, *word))
+        /* (the manager may have drained or shut it meanwhile: then there is nothing to grant) */
+        if (fcgipm_atom_get(at) == *word && fcgipm_seat_state(*word) == FCGIPM_SEAT_BUSY &&
+            queue_grant(board, pool, g, seat, *word))
             return true;
         if (!offer_step(at, word, event, owner) || fcgipm_seat_state(*word) == FCGIPM_SEAT_CLOSED)
             return false;

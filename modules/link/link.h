@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_LINK_LINK_H
+#define FCGIPM_LINK_LINK_H
+/*
+ * What: the inside of a link, for lease.c, kept.c and keeper.c only.
+ * Always true: 1. one mutex guards every list here; it is held for memory and for a seat's CAS, never across
+ * a call that may wait; 2. who takes an entry out of a list owns its descriptor.
+ */
+#include <pthread.h>
+#include "link/lease.h"
+#include "share/msg.h"
+#include "wire/mux.h"
+
+typedef struct fcgipm_kept {
+    uint32_t pool, seat;
+    uint64_t word; /* LEASED, ours, exactly this epoch */
+    int fd;
+    fcgipm_geometry_t g;
+} fcgipm_kept_t;
+
+typedef struct fcgipm_kept_stack {
+    fcgipm_kept_t *entries; /* last used last */
+    unsigned count, cap;
+} fcgipm_kept_stack_t;
+
+typedef struct fcgipm_linger {
+    struct fcgipm_linger *next;
+    fcgipm_lease_t lease;
+    fcgipm_mux_t mux;
+    unsigned id;
+    int64_t grace_at, limit_at; /* apr_time_now(); 0 = none, or over */
+    bool deaf;                  /* the read side is shut down: only a hang-up says that it has finished */
+    fcgipm_mux_stream_t streams[];
+} fcgipm_linger_t;
+
+#define FCGIPM_PENDING_MAX 64
+
+struct fcgipm_link {
+    fcgipm_link_env_t env;
+    unsigned child; /* FCGIPM_NO_CHILD: no row */
+    int wake_fd;    /* ours among env.wake_fds, -1: none, then nothing is kept */
+    int epoll_fd, command_fd;
+    pthread_t keeper;
+    bool keeper_runs;
+    pthread_mutex_t mutex;
+    bool stopping; /* nothing is kept any more */
+    bool asleep;   /* the keeper sleeps without limit */
+    unsigned kept; /* connections in the stacks */
+    fcgipm_kept_stack_t *stacks[FCGIPM_POOLS_MAX];
+    fcgipm_linger_t *lingers;
+    struct {
+        uint32_t type, pool, slot, generation;
+    } pending[FCGIPM_PENDING_MAX]; /* messages that the full socket refused */
+    unsigned pending_count;
+    fcgipm_atom64_t need_us[FCGIPM_POOLS_MAX]; /* when the manager was last asked for one more */
+};
+
+/* kept.c */
+typedef bool fcgipm_kept_pick_fn(const fcgipm_kept_t *kept, void *ctx);
+/* Put a connection whose seat was just stepped to LEASED; takes the fd. False: it could not be kept, close.
+ */
+bool fcgipm_kept_put(fcgipm_link_t *link, const fcgipm_kept_t *kept);
+/* Take the last used one of a pool that `pick` wants. */
+bool fcgipm_kept_take(fcgipm_link_t *link, uint32_t pool, fcgipm_kept_pick_fn *pick, void *ctx,
+                      fcgipm_kept_t *kept);
+/* Take any one, of all pools. */
+bool fcgipm_kept_find(fcgipm_link_t *link, fcgipm_kept_pick_fn *pick, void *ctx, fcgipm_kept_t *kept);
+/* Is the seat's word no longer exactly ours? (a pick) */
+bool fcgipm_kept_lost(const fcgipm_kept_t *kept, void *link);
+/* Close, and give the seat back if it is still ours. */
+void fcgipm_kept_close(fcgipm_link_t *link, fcgipm_kept_t *kept);
+
+/* Free a pool's empty stack. */
+void fcgipm_kept_free(fcgipm_link_t *link, uint32_t pool);
+
+/* keeper.c */
+apr_status_t fcgipm_keeper_start(fcgipm_link_t *link);
+void fcgipm_keeper_stop(fcgipm_link_t *link);
+void fcgipm_keeper_wake(fcgipm_link_t *link);
+/* Watch a kept connection for its end. */
+void fcgipm_keeper_watch(fcgipm_link_t *link, int fd);
+
+/* lease.c */
+void fcgipm_link_tell(fcgipm_link_t *link, fcgipm_msg_type_t type, uint32_t pool, uint32_t slot,
+                      uint32_t generation);
+void fcgipm_link_tell_pending(fcgipm_link_t *link);
+#endif
