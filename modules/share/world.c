@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "share/world.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "share/slot.h"
+
+#define SCRIPT_POOLS (FCGIPM_POOLS_MAX - FCGIPM_POOLS_STATIC)
+/* Places beyond processes_max, so that new workers can start before old ones leave. */
+#define SPARE_SLOTS 2
+
+static const uint32_t slots_end = FCGIPM_SLOTS_MAX - SCRIPT_POOLS * FCGIPM_SCRIPT_SLOTS;
+static const uint32_t seats_end = FCGIPM_SEATS_MAX - SCRIPT_POOLS * FCGIPM_SCRIPT_SLOTS;
+static const uint32_t cells_end = FCGIPM_CELLS_MAX - SCRIPT_POOLS * FCGIPM_SCRIPT_CELLS;
+
+/* --- index and geometry
+ * ----------------------------------------------------------------------------------------------- */
+
+static fcgipm_geometry_t geometry_needed(const fcgipm_setting_t *s)
+{
+    return (fcgipm_geometry_t){.slot_count = s->connect ? 1 : s->processes_max + SPARE_SLOTS,
+                               .concurrency = s->concurrency,
+                               .cell_count = s->queue_length ? s->queue_length : 1};
+}
+
+static bool geometry_fits(const fcgipm_geometry_t *have, const fcgipm_geometry_t *need)
+{
+    return fcgipm_geometry_ok(have) && have->slot_count == need->slot_count &&
+           have->concurrency == need->concurrency && have->cell_count == need->cell_count;
+}
+
+typedef enum table { SLOTS, SEATS, CELLS } table_t;
+
+static void range_of(const fcgipm_geometry_t *g, table_t table, uint32_t *first, uint32_t *count)
+{
+    *first = table == SLOTS ? g->slot_first : table == SEATS ? g->seat_first : g->cell_first;
+    *count = table == SLOTS ? g->slot_count : table == SEATS ? g->slot_count * g->concurrency : g->cell_count;
+}
+
+/* First fit: move behind every used range that overlaps, until none does. Each round moves forward, so it
+ * ends. */
+static bool find_room(const fcgipm_registry_t *registry, table_t table, uint32_t count, uint32_t end,
+                      uint32_t *first)
+{
+    bool moved = true;
+
+    *first = 0;
+    while (moved) {
+        moved = false;
+        for (uint32_t i = 0; i < FCGIPM_POOLS_STATIC; i++) {
+            uint32_t other, len;
+
+            if (!fcgipm_atom_get(&registry->pool[i].used))
+                continue;
+            range_of(&registry->pool[i].geometry, table, &other, &len);
+            if (*first < other + len && other < *first + count) {
+                *first = other + len;
+                moved = true;
+            }
+        }
+    }
+    return *first <= end && count <= end - *first;
+}
+
+static bool find_rooms(const fcgipm_registry_t *registry, fcgipm_geometry_t *g)
+{
+    return find_room(registry, SLOTS, g->slot_count, slots_end, &g->slot_first) &&
+           find_room(registry, SEATS, g->slot_count * g->concurrency, seats_end, &g->seat_first) &&
+           find_room(registry, CELLS, g->cell_count, cells_end, &g->cell_first);
+}
+
+/* Seats keep their words: an epoch never starts over, so no stale lease of an earlier pool can fit. */
+static void clear_rows(fcgipm_board_t *board, const fcgipm_geometry_t *g)
+{
+    for (uint32_t i = 0; i < g->slot_count; i++)
+        memset(&board->slot[g->slot_first + i], 0, sizeof board->slot[0]);
+    for (uint32_t i = 0; i < g->slot_count * g->concurrency; i++) {
+        uint64_t word = fcgipm_atom_get(&board->seat[g->seat_first + i]);
+
+        fcgipm_seat_step(&board->seat[g->seat_first + i], &word, FCGIPM_SEAT_EV_SHUT, FCGIPM_OWNER_MANAGER);
+    }
+    for (uint32_t i = 0; i < g->cell_count; i++)
+        fcgipm_atom_set(&board->cell[g->cell_first + i], 0);
+}
+
+/* Where requests go until the first worker of the new definition is ready: where they go now. */
+static uint32_t predecessor(const fcgipm_registry_t *registry, const fcgipm_board_t *board, uint64_t key,
+                            uint32_t self)
+{
+    for (uint32_t i = 0; i < FCGIPM_POOLS_STATIC; i++) {
+        const fcgipm_registry_pool_t *row = &registry->pool[i];
+        uint32_t route = fcgipm_atom_get(&board->pool[i].route);
+
+        if (i == self || !fcgipm_atom_get(&row->used) || row->key != key || route >= FCGIPM_POOLS_STATIC)
+            continue;
+        if (fcgipm_atom_get(&registry->pool[route].used) && registry->pool[route].key == key && route != self)
+            return route;
+    }
+    return self;
+}
+
+static void fill_board(fcgipm_board_pool_t *p, const fcgipm_world_pool_t *pool, uint32_t route)
+{
+    const fcgipm_setting_t *s = pool->setting;
+
+    memset(p, 0, sizeof *p);
+    p->geometry = pool->geometry;
+    p->external = s->connect != NULL;
+    fcgipm_atom_set(&p->key, pool->key);
+    strncpy(p->name, s->name, sizeof p->name - 1);
+    if (s->connect)
+        strncpy(p->addr, s->connect, sizeof p->addr - 1);
+    fcgipm_atom_set(&p->route, route);
+}
+
+static bool reuse(fcgipm_registry_t *registry, fcgipm_world_pool_t *pool, const fcgipm_geometry_t *need)
+{
+    for (uint32_t i = 0; i < FCGIPM_POOLS_STATIC; i++) {
+        const fcgipm_registry_pool_t *row = &registry->pool[i];
+
+        if (!fcgipm_atom_get(&row->used) || row->key != pool->key || row->fingerprint != pool->fingerprint ||
+            !geometry_fits(&row->geometry, need))
+            continue;
+        pool->index = i;
+        pool->geometry = row->geometry;
+        return true;
+    }
+    return false;
+}
+
+apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *board,
+                                 fcgipm_world_pool_t *pool, fcgipm_fault_t *fault)
+{
+    fcgipm_geometry_t g = geometry_needed(pool->setting);
+    fcgipm_registry_pool_t *row;
+    uint32_t index = 0;
+
+    pool->key = fcgipm_setting_key(pool->setting);
+    pool->fingerprint = fcgipm_setting_fingerprint(pool->setting);
+    if (reuse(registry, pool, &g))
+        return APR_SUCCESS;
+    while (index < FCGIPM_POOLS_STATIC && fcgipm_atom_get(&registry->pool[index].used))
+        index++;
+    if (index == FCGIPM_POOLS_STATIC || !find_rooms(registry, &g))
+        return fcgipm_fault_set(
+            fault, APR_ENOSPC, "configuration",
+            "no room for pool %s: at most %u pools, %u processes, %u requests at a time and %u waiting "
+            "in all; pools that are still draining count",
+            pool->setting->name, FCGIPM_POOLS_STATIC, slots_end, seats_end, cells_end);
+    pool->index = index;
+    pool->geometry = g;
+    clear_rows(board, &g);
+    fill_board(&board->pool[index], pool, predecessor(registry, board, pool->key, index));
+    row = &registry->pool[index];
+    row->key = pool->key;
+    row->fingerprint = pool->fingerprint;
+    row->external = pool->setting->connect != NULL;
+    row->geometry = g;
+    fcgipm_atom_set(&row->used, 1);
+    return APR_SUCCESS;
+}
+
+/* --- bytes
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+#define WORLD_MAGIC 0x66706d57u
+
+typedef struct header {
+    uint32_t magic, version, generation, uid, gid, pools, scripts, dir_len;
+    int32_t log_level;
+} header_t;
+
+typedef struct pool_header {
+    uint32_t index;
+    fcgipm_geometry_t geometry;
+    uint64_t key, fingerprint;
+} pool_header_t;
+
+static void append(apr_array_header_t *out, const void *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        APR_ARRAY_PUSH(out, char) = ((const char *)data)[i];
+}
+
+apr_status_t fcgipm_world_write(const fcgipm_world_t *world, unsigned char **bytes, size_t *len)
+{
+    apr_pool_t *scratch;
+    apr_array_header_t *out;
+    header_t head;
+    apr_status_t rv = apr_pool_create(&scratch, NULL);
+
+    if (rv != APR_SUCCESS)
+        return rv;
+    memset(&head, 0, sizeof head);
+    head.magic = WORLD_MAGIC;
+    head.version = FCGIPM_WORLD_VERSION;
+    head.generation = world->generation;
+    head.uid = world->uid;
+    head.gid = world->gid;
+    head.pools = (uint32_t)world->pools->nelts;
+    head.scripts = world->scripts;
+    head.dir_len = (uint32_t)strlen(world->runtime_dir);
+    head.log_level = world->log_level;
+    out = apr_array_make(scratch, 4096, 1);
+    append(out, &head, sizeof head);
+    append(out, world->runtime_dir, head.dir_len);
+    for (int i = 0; i < world->pools->nelts; i++) {
+        const fcgipm_world_pool_t *pool = &APR_ARRAY_IDX(world->pools, i, fcgipm_world_pool_t);
+        pool_header_t ph;
+
+        memset(&ph, 0, sizeof ph);
+        ph.index = pool->index;
+        ph.geometry = pool->geometry;
+        ph.key = pool->key;
+        ph.fingerprint = pool->fingerprint;
+        append(out, &ph, sizeof ph);
+        fcgipm_setting_write(pool->setting, out);
+    }
+    *len = (size_t)out->nelts;
+    *bytes = malloc(*len);
+    if (*bytes)
+        memcpy(*bytes, out->elts, *len);
+    apr_pool_destroy(scratch);
+    return *bytes ? APR_SUCCESS : APR_ENOMEM;
+}
+
+static bool take(const unsigned char **in, const unsigned char *end, void *out, size_t len)
+{
+    if ((size_t)(end - *in) < len)
+        return false;
+    memcpy(out, *in, len);
+    *in += len;
+    return true;
+}
+
+static bool pool_header_ok(const pool_header_t *ph)
+{
+    const fcgipm_geometry_t *g = &ph->geometry;
+
+    return ph->index < FCGIPM_POOLS_STATIC && fcgipm_geometry_ok(g) &&
+           g->slot_first + g->slot_count <= slots_end &&
+           g->seat_first + g->slot_count * g->concurrency <= seats_end &&
+           g->cell_first + g->cell_count <= cells_end;
+}
+
+static apr_status_t read_pool(fcgipm_world_t *world, const unsigned char **in, const unsigned char *end,
+                              apr_pool_t *pool, fcgipm_fault_t *fault)
+{
+    fcgipm_world_pool_t *p = apr_array_push(world->pools);
+    pool_header_t ph;
+    fcgipm_geometry_t need;
+    apr_status_t rv;
+
+    if (!take(in, end, &ph, sizeof ph) || !pool_header_ok(&ph))
+        return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "pool %d is not readable",
+                                world->pools->nelts);
+    p->index = ph.index;
+    p->geometry = ph.geometry;
+    p->key = ph.key;
+    p->fingerprint = ph.fingerprint;
+    p->setting = apr_pcalloc(pool, sizeof *p->setting);
+    rv = fcgipm_setting_read(p->setting, in, end, pool, fault);
+    if (rv != APR_SUCCESS)
+        return rv;
+    need = geometry_needed(p->setting);
+    if (!geometry_fits(&p->geometry, &need))
+        return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "pool %s has a wrong geometry",
+                                p->setting->name);
+    return APR_SUCCESS;
+}
+
+apr_status_t fcgipm_world_read(fcgipm_world_t **world_out, const unsigned char *bytes, size_t len,
+                               apr_pool_t *pool, fcgipm_fault_t *fault)
+{
+    const unsigned char *in = bytes, *end = bytes + len;
+    fcgipm_world_t *world = apr_pcalloc(pool, sizeof *world);
+    header_t head;
+    char *dir;
+
+    if (!take(&in, end, &head, sizeof head) || head.magic != WORLD_MAGIC ||
+        head.version != FCGIPM_WORLD_VERSION || head.pools > FCGIPM_POOLS_STATIC || head.dir_len > 4096 ||
+        head.dir_len > (size_t)(end - in))
+        return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "made by another version of the module");
+    dir = apr_palloc(pool, head.dir_len + 1);
+    memcpy(dir, in, head.dir_len);
+    dir[head.dir_len] = '\0';
+    in += head.dir_len;
+    world->generation = head.generation;
+    world->uid = head.uid;
+    world->gid = head.gid;
+    world->scripts = head.scripts;
+    world->log_level = head.log_level;
+    world->runtime_dir = dir;
+    world->pools = apr_array_make(pool, (int)head.pools + 1, sizeof(fcgipm_world_pool_t));
+    for (uint32_t i = 0; i < head.pools; i++) {
+        apr_status_t rv = read_pool(world, &in, end, pool, fault);
+
+        if (rv != APR_SUCCESS)
+            return rv;
+    }
+    if (in != end)
+        return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "has bytes behind its end");
+    *world_out = world;
+    return APR_SUCCESS;
+}
