@@ -11,6 +11,7 @@
 
 #define STDIN_RECORD_MAX 65528u /* the largest multiple of 8 */
 #define GONE_ASK_MS      500
+#define SENDS_MAX        8 /* in a row, then it is the answer's turn */
 
 void fcgipm_exchange_init(fcgipm_exchange_t *x, const fcgipm_exchange_ops_t *ops, void *ctx, int fd)
 {
@@ -117,6 +118,19 @@ static apr_status_t step_out(fcgipm_exchange_t *x, bool *progress)
     sent(x, (size_t)n, apr_time_now());
     x->out_done = x->body_eof && !staged(x) && x->head_sent == x->head_len;
     return APR_SUCCESS;
+}
+
+/* Several sends before we look for an answer: head, body and the body's end should be out when it comes. */
+static apr_status_t send_turn(fcgipm_exchange_t *x, bool *progress)
+{
+    apr_status_t rv = APR_SUCCESS;
+    bool sent_some = true;
+    for (int i = 0; i < SENDS_MAX && sent_some && !x->out_done && rv == APR_SUCCESS; i++) {
+        sent_some = false;
+        rv = step_out(x, &sent_some);
+        *progress |= sent_some;
+    }
+    return rv;
 }
 
 /* ---- from the application ---- */
@@ -243,7 +257,7 @@ apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events)
     x->fault.phase = x->phase;
     do {
         progress = false;
-        rv = step_out(x, &progress);
+        rv = send_turn(x, &progress);
         if (rv == APR_SUCCESS)
             rv = step_in(x, &progress);
         x->fault.phase = x->phase;
