@@ -17,7 +17,8 @@
 #include "link/link.h"
 #include "link/peer.h"
 
-#define SWEEP_MS     500 /* a taker that died between its CAS and its notice is found by this */
+#define SWEEP_MS 500 /* finds what no event told: see close_stale, and takers that died before their notice  \
+                      */
 #define DISCARD_SIZE 65536
 #define DISCARD_MAX  4 /* blocks per turn: one endless answer must not starve the others */
 
@@ -26,6 +27,19 @@
 static bool kept_is_dead(const fcgipm_kept_t *kept, void *fd)
 {
     return kept->fd == *(int *)fd && !fcgipm_peer_silent(kept->fd);
+}
+
+/* An end that came while the connection was in use was told then, and is not told again. */
+static bool kept_is_stale(const fcgipm_kept_t *kept, void *link)
+{
+    return fcgipm_kept_lost(kept, link) || !fcgipm_peer_silent(kept->fd);
+}
+
+static void close_stale(fcgipm_link_t *link)
+{
+    fcgipm_kept_t kept;
+    while (fcgipm_kept_find(link, kept_is_stale, link, &kept))
+        fcgipm_kept_close(link, &kept);
 }
 
 static void close_lost(fcgipm_link_t *link)
@@ -296,7 +310,7 @@ static void *keeper_main(void *ctx)
         if (apr_time_now() - swept_us < SWEEP_MS * 1000 - 1000)
             continue;
         swept_us = apr_time_now();
-        close_lost(link);
+        close_stale(link);
         fcgipm_link_tell_pending(link);
     }
     free(buffer);

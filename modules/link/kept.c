@@ -32,7 +32,7 @@ static void stack_remove_locked(fcgipm_link_t *link, fcgipm_kept_stack_t *stack,
 /* The seat says LEASED before its connection is here, so it may have been taken over already, and the notice
  * may have come too early. Both orders are covered: a notice that comes after the put finds the entry; one
  * that came before has changed the word, which we see here under the same mutex. */
-bool fcgipm_kept_put(fcgipm_link_t *link, const fcgipm_kept_t *kept)
+bool fcgipm_kept_put(fcgipm_link_t *link, const fcgipm_kept_t *kept, bool watch)
 {
     bool put = false, wake = false;
     pthread_mutex_lock(&link->mutex);
@@ -41,6 +41,8 @@ bool fcgipm_kept_put(fcgipm_link_t *link, const fcgipm_kept_t *kept)
         if (stack) {
             stack->entries[stack->count++] = *kept;
             link->kept++;
+            if (watch) /* here, because now the fd is certainly still this connection */
+                fcgipm_keeper_watch(link, kept->fd);
             wake = link->asleep;
             link->asleep = false;
             put = true;

@@ -462,8 +462,6 @@ static bool release_keep(fcgipm_link_t *link, fcgipm_lease_t *lease)
         !fcgipm_queue_empty(board, lease->pool, &kept.g) ||
         fcgipm_atom_get(&board->seat[lease->seat]) != word)
         return false;
-    if (!lease->reused)
-        fcgipm_keeper_watch(link, lease->fd);
     if (fcgipm_queue_offer(board, lease->pool, &kept.g, lease->seat, &word, FCGIPM_SEAT_EV_KEEP,
                            link->child)) {
         close(lease->fd); /* somebody had joined in between and has the seat now */
@@ -471,7 +469,7 @@ static bool release_keep(fcgipm_link_t *link, fcgipm_lease_t *lease)
     }
     kept.word = word;
     if (fcgipm_seat_state(word) == FCGIPM_SEAT_LEASED && fcgipm_seat_owner(word) == link->child) {
-        if (!fcgipm_kept_put(link, &kept))
+        if (!fcgipm_kept_put(link, &kept, !lease->reused))
             fcgipm_kept_close(link, &kept);
         return true;
     }

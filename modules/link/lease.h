@@ -72,7 +72,8 @@ apr_status_t fcgipm_lease_acquire(fcgipm_link_t *link, fcgipm_lease_t *lease, co
 typedef enum fcgipm_lease_end {
     FCGIPM_LEASE_KEEP,  /* complete, connection reusable: keep it if the queue is empty and keep is set */
     FCGIPM_LEASE_CLOSE, /* complete or hopeless: close, the worker is free */
-    FCGIPM_LEASE_HUNG,  /* it did not answer in time: close and tell the manager, which replaces the worker */
+    FCGIPM_LEASE_HUNG,  /* it did not answer in time: close and tell the manager, which replaces the worker;
+                           the seat is shut, so that nobody is sent there (external pools: given back) */
     FCGIPM_LEASE_BROKEN /* it broke the protocol or died: close and let the manager look */
 } fcgipm_lease_end_t;
 /* Never fails. complete: counts as a complete answer of the worker. */

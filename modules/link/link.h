@@ -57,9 +57,9 @@ struct fcgipm_link {
 
 /* kept.c */
 typedef bool fcgipm_kept_pick_fn(const fcgipm_kept_t *kept, void *ctx);
-/* Put a connection whose seat was just stepped to LEASED; takes the fd. False: it could not be kept, close.
- */
-bool fcgipm_kept_put(fcgipm_link_t *link, const fcgipm_kept_t *kept);
+/* Put a connection whose seat was just stepped to LEASED; takes the fd. watch: not watched yet. False: it
+ * could not be kept, close. */
+bool fcgipm_kept_put(fcgipm_link_t *link, const fcgipm_kept_t *kept, bool watch);
 /* Take the last used one of a pool that `pick` wants. */
 bool fcgipm_kept_take(fcgipm_link_t *link, uint32_t pool, fcgipm_kept_pick_fn *pick, void *ctx,
                       fcgipm_kept_t *kept);
