@@ -750,6 +750,66 @@ static void refused(void **state)
     rig_end();
 }
 
+/* An application that is not ours: its address is on the board, nothing is kept unless asked for. */
+static void external(void **state)
+{
+    (void)state;
+    fcgipm_lease_t lease;
+    fcgipm_fault_t fault;
+    char path[128];
+    rig(1);
+    fcgipm_board_socket_path(path, sizeof path, dir, POOL, 0);
+    board->pool[POOL].external = 1;
+    snprintf(board->pool[POOL].addr, sizeof board->pool[POOL].addr, "unix:%.100s", path);
+    request(links[0], &lease);
+    assert_false(lease.keep);
+    assert_int_equal(fcgipm_link_kept(links[0]), 0);
+    assert_int_equal(seat_state(9), FCGIPM_SEAT_IDLE);
+    setting.keep_conn = FCGIPM_ON;
+    request(links[0], &lease);
+    request(links[0], &lease);
+    assert_true(lease.reused);
+    /* hung: there is nobody to replace it */
+    assert_int_equal(acquire(links[0], &lease, &fault), APR_SUCCESS);
+    fcgipm_lease_release(links[0], &lease, FCGIPM_LEASE_HUNG, false);
+    assert_int_equal(seat_state(9), FCGIPM_SEAT_IDLE);
+    strcpy(board->pool[POOL].addr, "tcp:127.0.0.1:1"); /* nobody listens there */
+    assert_int_equal(acquire(links[0], &lease, &fault), ECONNREFUSED);
+    assert_non_null(strstr(fault.sentence, "could not connect to tcp:127.0.0.1:1: "));
+    memset(board->pool[POOL].addr, 'x', sizeof board->pool[POOL].addr); /* scribbled */
+    assert_int_not_equal(acquire(links[0], &lease, &fault), APR_SUCCESS);
+    assert_int_equal(seat_state(9), FCGIPM_SEAT_IDLE);
+    rig_end();
+}
+
+static void *script_manager(void *ctx)
+{
+    fcgipm_msg_t msg;
+    (void)ctx;
+    wait_until(message_came(FCGIPM_MSG_SCRIPT, &msg));
+    fcgipm_board_pool_t *p = &board->pool[FCGIPM_POOLS_STATIC + 5];
+    fcgipm_atom_set(&p->key, fcgipm_board_script_key(msg.path, msg.path_len));
+    fcgipm_atom_set(&p->state, FCGIPM_POOL_SERVING);
+    fcgipm_board_script_wake(board);
+    return NULL;
+}
+
+static void script_pools(void **state)
+{
+    (void)state;
+    fcgipm_fault_t fault;
+    uint32_t pool = 0;
+    pthread_t thread;
+    rig(1);
+    assert_int_equal(fcgipm_lease_script(links[0], "/srv/a.cgi", 20000, &pool, &fault), APR_TIMEUP);
+    pthread_create(&thread, NULL, script_manager, NULL);
+    assert_int_equal(fcgipm_lease_script(links[0], "/srv/a.cgi", 5000000, &pool, &fault), APR_SUCCESS);
+    assert_int_equal(pool, FCGIPM_POOLS_STATIC + 5);
+    pthread_join(thread, NULL);
+    assert_int_equal(fcgipm_lease_script(links[1], "/srv/a.cgi", 0, &pool, &fault), APR_SUCCESS);
+    rig_end();
+}
+
 /* ---- everything at once ---- */
 
 static fcgipm_atom32_t hammer_stop, hammer_errors, hammer_done;
@@ -807,12 +867,20 @@ static void all_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reuse_and_fresh),      cmocka_unit_test(takeover),
-        cmocka_unit_test(first_in_first_out),   cmocka_unit_test(refusals),
-        cmocka_unit_test(told_while_waiting),   cmocka_unit_test(child_death),
-        cmocka_unit_test(linger_until_the_end), cmocka_unit_test(linger_until_eof),
-        cmocka_unit_test(linger_grace),         cmocka_unit_test(linger_hung),
-        cmocka_unit_test(stale_connections),    cmocka_unit_test(refused),
+        cmocka_unit_test(reuse_and_fresh),
+        cmocka_unit_test(takeover),
+        cmocka_unit_test(first_in_first_out),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(told_while_waiting),
+        cmocka_unit_test(child_death),
+        cmocka_unit_test(linger_until_the_end),
+        cmocka_unit_test(linger_until_eof),
+        cmocka_unit_test(linger_grace),
+        cmocka_unit_test(linger_hung),
+        cmocka_unit_test(stale_connections),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(external),
+        cmocka_unit_test(script_pools),
         cmocka_unit_test(all_at_once),
     };
     apr_initialize();
