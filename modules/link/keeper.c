@@ -17,8 +17,7 @@
 #include "link/link.h"
 #include "link/peer.h"
 
-#define SWEEP_MS 500 /* finds what no event told: see close_stale, and takers that died before their notice  \
-                      */
+#define SWEEP_MS     500 /* finds what no event told: see close_stale */
 #define DISCARD_SIZE 65536
 #define DISCARD_MAX  4 /* blocks per turn: one endless answer must not starve the others */
 
