@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/manager.h"
+
+#include <poll.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "pm/listen.h"
+#include "share/board.h"
+#include "share/queue.h"
+
+#define PATIENCE     3      /* failed starts in a row, 0.7 s, before requests are refused at once */
+#define LOOK_US      200000 /* at the queue, while somebody waits or starts */
+#define IDLE_LOOK_US 1000000
+#define QUIET_US     2000000  /* a removed pool: nobody has asked for so long */
+#define FORGET_US    60000000 /* its index is not given out again for so long */
+
+fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgipm_geometry_t *g, uint64_t key,
+                                uint64_t fingerprint, const fcgipm_setting_t *s)
+{
+    apr_pool_t *pool;
+    fcgipm_app_t *app;
+    apr_array_header_t *bytes;
+    const unsigned char *in;
+    fcgipm_fault_t fault;
+
+    apr_pool_create(&pool, m->pool);
+    app = apr_pcalloc(pool, sizeof *app);
+    app->manager = m;
+    app->pool = pool;
+    app->index = index;
+    app->geometry = *g;
+    app->key = key;
+    app->fingerprint = fingerprint;
+    app->configured = true;
+    app->state = FCGIPM_POOL_WARMING;
+    fcgipm_tally_init(&app->tally, s->processes_max);
+    /* A copy of its own: the configuration that it came with goes with the next reload. */
+    bytes = apr_array_make(pool, 1024, 1);
+    fcgipm_setting_write(s, bytes);
+    in = (const unsigned char *)bytes->elts;
+    app->setting = apr_pcalloc(pool, sizeof *app->setting);
+    if (fcgipm_setting_read(app->setting, &in, in + bytes->nelts, pool, &fault) != APR_SUCCESS) {
+        FCGIPM_LOG(330, FCGIPM_LOG_ERR, 0, 0, "BUG: pool %s: %s", s->name, fault.sentence);
+        apr_pool_destroy(pool);
+        return NULL;
+    }
+    app->workers = apr_pcalloc(pool, sizeof *app->workers * g->slot_count);
+    for (uint32_t i = 0; i < g->slot_count; i++)
+        fcgipm_worker_init(&app->workers[i], app, i);
+    m->apps[index] = app;
+    if (index >= m->app_end)
+        m->app_end = index + 1;
+    return app;
+}
+
+uint32_t fcgipm_app_count(const fcgipm_app_t *app, fcgipm_slot_state_t state)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++)
+        count += app->workers[i].state == state;
+    return count;
+}
+
+static uint32_t count_alive(const fcgipm_app_t *app)
+{
+    return fcgipm_app_count(app, FCGIPM_SLOT_READY) + fcgipm_app_count(app, FCGIPM_SLOT_STARTING);
+}
+
+static uint32_t count_processes(const fcgipm_app_t *app)
+{
+    return app->geometry.slot_count - fcgipm_app_count(app, FCGIPM_SLOT_FREE);
+}
+
+static uint32_t count_waiting(const fcgipm_app_t *app)
+{
+    return fcgipm_queue_count(app->manager->board, &app->geometry);
+}
+
+/* --- what others see --- */
+
+static fcgipm_pool_state_t state_of(const fcgipm_app_t *app, uint32_t ready)
+{
+    if (!app->configured)
+        return FCGIPM_POOL_DRAINING;
+    if (ready)
+        return FCGIPM_POOL_SERVING;
+    if (app->tally.failures >= PATIENCE &&
+        (app->tally.retry_us > app->manager->now || fcgipm_app_count(app, FCGIPM_SLOT_STARTING)))
+        return FCGIPM_POOL_BACKOFF;
+    return app->was_ready ? FCGIPM_POOL_SERVING : FCGIPM_POOL_WARMING;
+}
+
+/* In a crash loop nobody waits for what will not come: who waits is woken to see the state. */
+static void enter_state(fcgipm_app_t *app, fcgipm_pool_state_t state)
+{
+    fcgipm_board_t *board = app->manager->board;
+
+    app->state = state;
+    fcgipm_atom_set(&board->pool[app->index].state, (uint32_t)state);
+    if (state == FCGIPM_POOL_BACKOFF || state == FCGIPM_POOL_DRAINING)
+        fcgipm_queue_wake_all(board, &app->geometry);
+}
+
+void fcgipm_app_publish(fcgipm_app_t *app)
+{
+    fcgipm_board_pool_t *seen = &app->manager->board->pool[app->index];
+    uint32_t ready = fcgipm_app_count(app, FCGIPM_SLOT_READY);
+    fcgipm_pool_state_t state = state_of(app, ready);
+    int64_t wait_us = app->tally.retry_us - app->manager->now;
+
+    fcgipm_atom_set(&seen->ready, ready);
+    fcgipm_atom_set(&seen->starting, fcgipm_app_count(app, FCGIPM_SLOT_STARTING));
+    fcgipm_atom_set(&seen->failures, app->tally.failures);
+    fcgipm_atom_set(&seen->retry_us,
+                    wait_us > 0 && app->tally.retry_us ? (uint64_t)(fcgipm_manager_wall() + wait_us) : 0);
+    if (state != app->state || fcgipm_atom_get(&seen->state) != (uint32_t)state)
+        enter_state(app, state);
+}
+
+/* --- how many --- */
+
+static void note_success(fcgipm_app_t *app)
+{
+    fcgipm_manager_t *m = app->manager;
+
+    for (uint32_t i = 0; app->tally.failures && i < app->geometry.slot_count; i++) {
+        const fcgipm_worker_t *w = &app->workers[i];
+        uint64_t served = fcgipm_atom_peek(&m->board->slot[w->row].requests);
+
+        if (w->state == FCGIPM_SLOT_READY && !fcgipm_tally_is_failure(m->now - w->ready_us, served) &&
+            fcgipm_tally_well(&app->tally))
+            FCGIPM_LOG(331, FCGIPM_LOG_NOTICE, 0, app->setting->scope, "pool %s: well again",
+                       app->setting->name);
+    }
+}
+
+static bool prepare_plan(fcgipm_app_t *app)
+{
+    fcgipm_manager_t *m = app->manager;
+    fcgipm_fault_t fault;
+    int64_t delay_us;
+
+    if (app->plan_ok)
+        return true;
+    if (fcgipm_spawn_plan(&app->plan, app->setting, m->uid, m->gid, app->pool, &fault) == APR_SUCCESS)
+        return app->plan_ok = true;
+    delay_us = fcgipm_tally_fail(&app->tally, m->now, m->now, fcgipm_manager_random(m));
+    if (app->tally.failures == 1)
+        FCGIPM_LOG(332, FCGIPM_LOG_ERR, fault.status, app->setting->scope,
+                   "pool %s: cannot start: %s; next try in %d ms, and so on", app->setting->name,
+                   fault.sentence, (int)(delay_us / 1000));
+    return false;
+}
+
+static bool note_idle(fcgipm_worker_t *w)
+{
+    fcgipm_manager_t *m = w->app->manager;
+    uint64_t requests = fcgipm_atom_peek(&m->board->slot[w->row].requests);
+
+    if (requests != w->seen_requests || fcgipm_worker_busy(w)) {
+        w->seen_requests = requests;
+        w->idle_since_us = m->now;
+    }
+    return w->app->setting->idle_us && m->now - w->idle_since_us >= w->app->setting->idle_us;
+}
+
+/* Somebody has connected to the socket of a worker that died: he is owed a successor. */
+static bool backlog_waits(const fcgipm_app_t *app)
+{
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++) {
+        struct pollfd fd = {.fd = app->workers[i].listen_fd, .events = POLLIN};
+
+        if (app->workers[i].state == FCGIPM_SLOT_FREE && fd.fd >= 0 && poll(&fd, 1, 0) > 0)
+            return true;
+    }
+    return false;
+}
+
+static fcgipm_policy_in_t look(fcgipm_app_t *app)
+{
+    const fcgipm_setting_t *s = app->setting;
+    bool prove =
+        !app->was_ready && fcgipm_atom_get(&app->manager->board->pool[app->index].route) != app->index;
+    fcgipm_policy_in_t in = {.min = prove && s->processes_min == 0 ? 1 : s->processes_min,
+                             .max = s->processes_max,
+                             .concurrency = s->concurrency,
+                             .waiting = count_waiting(app),
+                             .asked = app->needed_us != 0 || backlog_waits(app)};
+
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++) {
+        fcgipm_worker_t *w = &app->workers[i];
+
+        in.free_slots += w->state == FCGIPM_SLOT_FREE;
+        in.starting += w->state == FCGIPM_SLOT_STARTING;
+        if (w->state != FCGIPM_SLOT_READY)
+            continue;
+        in.ready++;
+        in.idle_long += note_idle(w);
+        in.idle += !fcgipm_worker_busy(w);
+    }
+    app->needed_us = 0;
+    return in;
+}
+
+/* First where somebody waits in the backlog, then the lowest place. */
+static fcgipm_worker_t *free_place(fcgipm_app_t *app)
+{
+    fcgipm_worker_t *found = NULL;
+
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++) {
+        fcgipm_worker_t *w = &app->workers[i];
+
+        if (w->state != FCGIPM_SLOT_FREE)
+            continue;
+        if (w->listen_fd >= 0)
+            return w;
+        found = found ? found : w;
+    }
+    return found;
+}
+
+static void start_some(fcgipm_app_t *app, uint32_t count)
+{
+    while (count-- > 0) {
+        fcgipm_worker_t *w = free_place(app);
+
+        if (!w || !prepare_plan(app) || app->tally.retry_us > app->manager->now)
+            return;
+        fcgipm_worker_start(w);
+    }
+}
+
+/* Highest place first: the few warm workers serve, the rest idles out. */
+static void retire_some(fcgipm_app_t *app, uint32_t count)
+{
+    for (uint32_t i = app->geometry.slot_count; i-- > 0 && count > 0;) {
+        fcgipm_worker_t *w = &app->workers[i];
+
+        if (w->state == FCGIPM_SLOT_READY && note_idle(w)) {
+            fcgipm_worker_drain(w, "idle");
+            count--;
+        }
+    }
+}
+
+/* Whoever waits at the socket of a worker that has no successor now shall know at once. */
+static void clear_places(fcgipm_app_t *app)
+{
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++)
+        if (app->workers[i].state == FCGIPM_SLOT_FREE && app->workers[i].listen_fd >= 0)
+            fcgipm_worker_clear(&app->workers[i]);
+}
+
+static int64_t tend_size(fcgipm_app_t *app)
+{
+    fcgipm_manager_t *m = app->manager;
+    fcgipm_policy_out_t out;
+    fcgipm_policy_in_t in;
+
+    note_success(app);
+    in = look(app);
+    out = fcgipm_policy_size(&in, &app->tally, m->now);
+    start_some(app, out.start);
+    retire_some(app, out.retire);
+    clear_places(app);
+    if (out.again_us > m->now)
+        return out.again_us;
+    if (in.waiting || in.starting || out.start || app->tally.failures)
+        return m->now + LOOK_US;
+    return app->setting->idle_us && in.ready > in.min ? m->now + IDLE_LOOK_US : INT64_MAX;
+}
+
+/* --- a pool that is no longer configured --- */
+
+void fcgipm_app_retire(fcgipm_app_t *app)
+{
+    if (!app->configured)
+        return;
+    app->configured = false;
+    app->retired_us = app->quiet_us = app->manager->now;
+    app->forget_us = 0;
+    clear_places(app);
+}
+
+static fcgipm_app_t *successor_of(const fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+
+    for (uint32_t i = 0; i < m->app_end; i++)
+        if (m->apps[i] && m->apps[i] != app && m->apps[i]->configured && m->apps[i]->key == app->key)
+            return m->apps[i];
+    return NULL;
+}
+
+/* The first worker of the new definition is proven: requests go there from now on. */
+static void switch_route(fcgipm_app_t *old, fcgipm_app_t *new)
+{
+    fcgipm_board_t *board = old->manager->board;
+
+    if (fcgipm_atom_get(&board->pool[old->index].route) == new->index &&
+        fcgipm_atom_get(&board->pool[new->index].route) == new->index)
+        return;
+    fcgipm_atom_set(&board->pool[new->index].route, new->index);
+    fcgipm_atom_set(&board->pool[old->index].route, new->index);
+    fcgipm_queue_wake_all(board, &old->geometry);
+    FCGIPM_LOG(333, FCGIPM_LOG_NOTICE, 0, new->setting->scope,
+               "pool %s: the changed application is ready and takes over", new->setting->name);
+}
+
+static void drain_down_to(fcgipm_app_t *app, uint32_t keep, const char *why)
+{
+    uint32_t alive = count_alive(app);
+
+    for (uint32_t i = app->geometry.slot_count; i-- > 0 && alive > keep;)
+        if (fcgipm_worker_alive(&app->workers[i])) {
+            fcgipm_worker_drain(&app->workers[i], why);
+            alive--;
+        }
+}
+
+static int64_t tend_replaced(fcgipm_app_t *old, fcgipm_app_t *new)
+{
+    uint32_t ready = fcgipm_app_count(new, FCGIPM_SLOT_READY), want = new->setting->processes_min;
+
+    if (!new->was_ready)
+        return INT64_MAX; /* the old ones serve until then, however long that takes */
+    switch_route(old, new);
+    drain_down_to(old, want > ready ? want - ready : 0, "its configuration has changed");
+    return old->manager->now + LOOK_US;
+}
+
+static bool anybody(const fcgipm_app_t *app)
+{
+    if (count_waiting(app))
+        return true;
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++)
+        if (app->workers[i].state != FCGIPM_SLOT_FREE && fcgipm_worker_busy(&app->workers[i]))
+            return true;
+    return false;
+}
+
+static int64_t tend_removed(fcgipm_app_t *app)
+{
+    fcgipm_manager_t *m = app->manager;
+    int64_t limit = app->setting->request_us ? app->setting->request_us : 60000000;
+
+    if (anybody(app))
+        app->quiet_us = m->now;
+    if (m->now - app->quiet_us >= QUIET_US || m->now - app->retired_us >= limit)
+        drain_down_to(app, 0, "it is no longer configured");
+    return m->now + LOOK_US;
+}
+
+static void forget(fcgipm_app_t *app)
+{
+    fcgipm_manager_t *m = app->manager;
+
+    fcgipm_atom_set(&m->board->pool[app->index].state, FCGIPM_POOL_FREE);
+    fcgipm_atom_set(&m->registry->pool[app->index].used, 0);
+    m->apps[app->index] = NULL;
+    apr_pool_destroy(app->pool);
+}
+
+static int64_t tend_retired(fcgipm_app_t *app)
+{
+    fcgipm_manager_t *m = app->manager;
+    fcgipm_app_t *new;
+
+    if (count_processes(app)) {
+        new = successor_of(app);
+        return new ? tend_replaced(app, new) : tend_removed(app);
+    }
+    if (!app->forget_us) {
+        /* Whoever still has this index shall find its successor, or nobody. */
+        if ((new = successor_of(app)))
+            switch_route(app, new);
+        app->forget_us = m->now + FORGET_US;
+        if (!app->setting->connect)
+            fcgipm_listen_dir_remove(m->runtime_dir, app->index);
+        FCGIPM_LOG(334, FCGIPM_LOG_INFO, 0, app->setting->scope,
+                   "pool %s: the last worker of the old definition is gone", app->setting->name);
+    }
+    return app->forget_us;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int64_t fcgipm_app_tend(fcgipm_app_t *app)
+{
+    fcgipm_manager_t *m = app->manager;
+    int64_t next = INT64_MAX;
+
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++)
+        next = earlier(next, fcgipm_worker_tend(&app->workers[i]));
+    if (m->stopping) {
+        fcgipm_app_publish(app);
+        return next;
+    }
+    if (!app->configured)
+        next = earlier(next, tend_retired(app));
+    else if (app->setting->connect)
+        fcgipm_worker_external(&app->workers[0]);
+    else
+        next = earlier(next, tend_size(app));
+    if (!app->configured && app->forget_us && m->now >= app->forget_us) {
+        forget(app);
+        return INT64_MAX;
+    }
+    fcgipm_app_publish(app);
+    return next;
+}

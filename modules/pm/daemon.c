@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/daemon.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "pm/listen.h"
+#include "pm/manager.h"
+#include "pm/pidfd.h"
+#include "pm/stray.h"
+#include "share/board.h"
+
+/* --- descriptors --- */
+
+static int ascending(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+/* An allow-list: httpd's listening sockets, logs and whatever other modules have open must not live on in
+ * here. */
+static void close_others(const fcgipm_daemon_env_t *env)
+{
+    int keep[32];
+    unsigned count = 0, from = 3;
+
+    keep[count++] = env->lifeline_fd;
+    keep[count++] = env->orders_fd;
+    keep[count++] = env->requests_fd;
+    for (unsigned i = 0; i < env->keep_count && count < 32; i++)
+        keep[count++] = env->keep_fds[i];
+    qsort(keep, count, sizeof *keep, ascending);
+    for (unsigned i = 0; i < count; i++) {
+        if (keep[i] < (int)from)
+            continue;
+        if ((unsigned)keep[i] > from)
+            syscall(SYS_close_range, from, (unsigned)keep[i] - 1, 0u);
+        from = (unsigned)keep[i] + 1;
+    }
+    syscall(SYS_close_range, from, ~0u, 0u);
+}
+
+/* --- the end --- */
+
+/* What workers forked and left has come to us; it goes with us. Killing may bring further orphans: until none
+ * is left. */
+static void sweep_strays(const fcgipm_manager_t *m)
+{
+    char mark[160];
+    fcgipm_stray_t strays = {.parent = getpid(), .mark = mark, .any_uid = true};
+
+    snprintf(mark, sizeof mark, "FCGIPM_WORKER=%s:", m->runtime_dir);
+    for (int round = 0; round < 50; round++) {
+        unsigned killed = fcgipm_stray_kill(&strays);
+
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            ;
+        if (!killed)
+            return;
+        poll(NULL, 0, 10);
+    }
+}
+
+static void clean_up(fcgipm_manager_t *m)
+{
+    sweep_strays(m);
+    fcgipm_listen_sweep(m->runtime_dir);
+    fcgipm_registry_reset(m->registry);
+    FCGIPM_LOG(360, FCGIPM_LOG_INFO, 0, 0, "all workers stopped");
+}
+
+/* --- the beginning --- */
+
+static fcgipm_manager_t *create(const fcgipm_daemon_env_t *env)
+{
+    fcgipm_manager_t *m;
+    apr_pool_t *pool;
+    fcgipm_fault_t fault;
+
+    if (apr_pool_create(&pool, NULL) != APR_SUCCESS)
+        return NULL;
+    m = apr_pcalloc(pool, sizeof *m);
+    m->env = env;
+    m->pool = pool;
+    m->board = env->board;
+    m->registry = env->registry;
+    m->exit_code = -1;
+    m->now = fcgipm_manager_clock();
+    m->random = (uint32_t)m->now ^ (uint32_t)getpid() << 16 ^ 1u;
+    apr_pool_create(&m->world_pool, pool);
+    if (fcgipm_world_read(&m->world, env->world, env->world_len, m->world_pool, &fault) != APR_SUCCESS) {
+        FCGIPM_LOG(361, FCGIPM_LOG_ERR, 0, 0, "cannot read the configuration: %s", fault.sentence);
+        return NULL;
+    }
+    if (strlen(m->world->runtime_dir) >= sizeof m->runtime_dir) {
+        FCGIPM_LOG(362, FCGIPM_LOG_ERR, 0, 0, "FcgiRuntimeDir is too long");
+        return NULL;
+    }
+    strcpy(m->runtime_dir, m->world->runtime_dir);
+    return m;
+}
+
+int fcgipm_daemon_run(const fcgipm_daemon_env_t *env)
+{
+    fcgipm_manager_t *m;
+    int code;
+
+    setsid();
+    prctl(PR_SET_NAME, "fcgipm-manager");
+    for (int sig = 1; sig < NSIG; sig++)
+        if (sig != SIGTERM && sig != SIGINT)
+            signal(sig, SIG_DFL);
+    close_others(env);
+    fcgipm_stray_collect();
+    m = create(env);
+    if (!m)
+        return FCGIPM_DAEMON_BROKEN;
+    fcgipm_atom_set(&m->board->manager_pid, (uint32_t)getpid());
+    fcgipm_atom_add(&m->board->manager_starts, 1);
+    fcgipm_manager_reconcile(m, m->world);
+    fcgipm_manager_adopt(m);
+    code = fcgipm_loop_run(m);
+    fcgipm_atom_set(&m->board->manager_pid, 0);
+    if (code == FCGIPM_DAEMON_STOPPED)
+        clean_up(m);
+    return code;
+}
+
+/* --- what an earlier server left --- */
+
+/* The living workers of the registry; signal 0 only counts. */
+static unsigned signal_leftovers(const fcgipm_registry_t *registry, int sig)
+{
+    unsigned alive = 0;
+
+    for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++) {
+        pid_t pid = (pid_t)fcgipm_atom_get(&registry->slot[i].pid);
+        int fd = fcgipm_pidfd_find(pid, registry->slot[i].start_time);
+
+        if (fd < 0)
+            continue;
+        alive++;
+        if (sig)
+            fcgipm_pidfd_kill(fd, sig);
+        close(fd);
+    }
+    return alive;
+}
+
+/* Their groups and what they forked: after them, by session and by the marker that names this directory. */
+static void kill_leftover_families(const fcgipm_registry_t *registry, const char *runtime_dir)
+{
+    char mark[160];
+    fcgipm_stray_t strays = {.mark = mark, .any_uid = true};
+
+    snprintf(mark, sizeof mark, "FCGIPM_WORKER=%s:", runtime_dir);
+    fcgipm_stray_kill(&strays);
+    strays.mark = NULL;
+    for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++) {
+        strays.session = (pid_t)fcgipm_atom_get(&registry->slot[i].pid);
+        strays.since = registry->slot[i].start_time;
+        if (strays.session > 1 && strays.since)
+            fcgipm_stray_kill(&strays);
+    }
+}
+
+static void stop_leftovers(fcgipm_registry_t *registry, const char *runtime_dir)
+{
+    int64_t begin = fcgipm_manager_clock();
+    unsigned alive = signal_leftovers(registry, SIGTERM);
+
+    if (alive)
+        FCGIPM_LOG(363, FCGIPM_LOG_WARN, 0, 0,
+                   "%u workers of an earlier server that was killed are still there: stopping them", alive);
+    signal_leftovers(registry, SIGCONT);
+    while (signal_leftovers(registry, 0) && fcgipm_manager_clock() - begin < 2000000)
+        poll(NULL, 0, 10);
+    while (signal_leftovers(registry, SIGKILL) && fcgipm_manager_clock() - begin < 4000000)
+        poll(NULL, 0, 10);
+    kill_leftover_families(registry, runtime_dir);
+}
+
+apr_status_t fcgipm_daemon_prepare(fcgipm_registry_t *registry, bool leftover, const char *runtime_dir,
+                                   uint32_t uid, uint32_t gid, fcgipm_fault_t *fault)
+{
+    apr_status_t rv = fcgipm_listen_runtime_dir(runtime_dir, fault);
+
+    (void)uid;
+    (void)gid;
+    if (rv != APR_SUCCESS)
+        return rv;
+    if (leftover)
+        stop_leftovers(registry, runtime_dir);
+    fcgipm_listen_sweep(runtime_dir);
+    fcgipm_registry_reset(registry);
+    return APR_SUCCESS;
+}

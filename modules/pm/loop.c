@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/manager.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "share/msg.h"
+
+/* --- signals, as bytes in a pipe --- */
+
+static int signal_pipe = -1;
+
+static void on_signal(int sig)
+{
+    int error = errno;
+    char byte = sig == SIGCHLD ? 'c' : 't';
+    ssize_t ignored = write(signal_pipe, &byte, 1);
+
+    (void)ignored;
+    errno = error;
+}
+
+static bool catch_signals(fcgipm_manager_t *m)
+{
+    static const int caught[] = {SIGCHLD, SIGTERM, SIGINT}, ignored[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
+    sigset_t none;
+
+    if (pipe2(m->signal_fds, O_CLOEXEC | O_NONBLOCK) < 0)
+        return false;
+    signal_pipe = m->signal_fds[1];
+    for (size_t i = 0; i < sizeof caught / sizeof *caught; i++)
+        sigaction(caught[i], &act, NULL);
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        signal(ignored[i], SIG_IGN);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    return true;
+}
+
+/* --- stopping --- */
+
+static void each_worker(fcgipm_manager_t *m, void (*act)(fcgipm_worker_t *w))
+{
+    for (uint32_t i = 0; i < m->app_end; i++)
+        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
+            act(&m->apps[i]->workers[slot]);
+}
+
+static void stop_worker(fcgipm_worker_t *w)
+{
+    w->hung = false;
+    fcgipm_worker_stop(w, w->app->setting->stop_us, "httpd stops");
+}
+
+static void stop_all(fcgipm_manager_t *m)
+{
+    if (m->stopping)
+        return;
+    m->stopping = true;
+    each_worker(m, stop_worker);
+}
+
+static bool any_process(const fcgipm_manager_t *m)
+{
+    for (uint32_t i = 0; i < m->app_end; i++)
+        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
+            if (m->apps[i]->workers[slot].pid)
+                return true;
+    return false;
+}
+
+/* --- messages --- */
+
+static void on_config(fcgipm_manager_t *m, const unsigned char *bytes, size_t len, int log_fd)
+{
+    apr_pool_t *pool;
+    fcgipm_world_t *world;
+    fcgipm_fault_t fault;
+
+    apr_pool_create(&pool, m->pool);
+    if (fcgipm_world_read(&world, bytes, len, pool, &fault) != APR_SUCCESS) {
+        /* Made by another version of the module: that one brings its own manager, which finds the workers. */
+        FCGIPM_LOG(350, FCGIPM_LOG_NOTICE, 0, 0,
+                   "the configuration is not for this manager (%s): leaving the workers to the "
+                   "next",
+                   fault.sentence);
+        apr_pool_destroy(pool);
+        if (log_fd >= 0)
+            close(log_fd);
+        m->exit_code = FCGIPM_DAEMON_LEFT;
+        return;
+    }
+    if (m->env->on_config)
+        m->env->on_config(m->env->ctx, world, log_fd);
+    else if (log_fd >= 0)
+        close(log_fd);
+    fcgipm_manager_reconcile(m, world);
+    apr_pool_destroy(m->world_pool);
+    m->world = world;
+    m->world_pool = pool;
+}
+
+static void on_order(fcgipm_manager_t *m)
+{
+    fcgipm_order_type_t type;
+    unsigned char *bytes;
+    size_t len;
+    int log_fd;
+
+    while (m->exit_code < 0 &&
+           fcgipm_order_receive(m->env->orders_fd, &type, &bytes, &len, &log_fd) == APR_SUCCESS) {
+        if (type == FCGIPM_ORDER_LEAVE)
+            m->exit_code = FCGIPM_DAEMON_LEFT;
+        else if (type == FCGIPM_ORDER_CONFIG && bytes && !m->stopping)
+            on_config(m, bytes, len, log_fd);
+        free(bytes);
+    }
+}
+
+/* A request from an httpd child: every number is looked up in our own table. */
+static fcgipm_worker_t *meant_worker(fcgipm_manager_t *m, const fcgipm_msg_t *msg)
+{
+    fcgipm_app_t *app = msg->pool < FCGIPM_POOLS_MAX ? m->apps[msg->pool] : NULL;
+    fcgipm_worker_t *w;
+
+    if (!app || msg->slot >= app->geometry.slot_count)
+        return NULL;
+    w = &app->workers[msg->slot];
+    return w->generation == msg->generation && w->pid && w->state == FCGIPM_SLOT_READY ? w : NULL;
+}
+
+/* A hung worker is killed; one that has other requests as well is replaced first and may finish those. */
+static void on_hung(fcgipm_worker_t *w)
+{
+    int64_t kill_us = w->app->setting->stop_us < 2000000 ? w->app->setting->stop_us : 2000000;
+
+    if (w->app->setting->concurrency > 1 && fcgipm_worker_busy(w)) {
+        fcgipm_worker_drain(w, "a request hung");
+        return;
+    }
+    w->hung = true;
+    fcgipm_worker_stop(w, kill_us, "a request hung");
+}
+
+static void on_request(fcgipm_manager_t *m, const fcgipm_msg_t *msg)
+{
+    fcgipm_worker_t *w;
+
+    switch (msg->type) {
+    case FCGIPM_MSG_NEED:
+        if (msg->pool < FCGIPM_POOLS_MAX && m->apps[msg->pool])
+            m->apps[msg->pool]->needed_us = m->now;
+        break;
+    case FCGIPM_MSG_HUNG:
+        if ((w = meant_worker(m, msg)))
+            on_hung(w);
+        break;
+    case FCGIPM_MSG_SCRIPT:
+        if (m->world->scripts && msg->path_len < FCGIPM_MSG_PATH_MAX && strlen(msg->path) == msg->path_len)
+            fcgipm_manager_script(m, msg->path, msg->path_len);
+        break;
+    default: /* BAD and EMPTY: the turn of the loop itself looks at everything */
+        break;
+    }
+}
+
+static void on_requests(fcgipm_manager_t *m)
+{
+    fcgipm_msg_t msg;
+
+    /* A flood must not keep us from the rest. */
+    for (int i = 0; i < 256; i++) {
+        apr_status_t rv = fcgipm_msg_receive(m->env->requests_fd, &msg);
+
+        if (APR_STATUS_IS_EAGAIN(rv))
+            return;
+        if (rv == APR_SUCCESS && !m->stopping) {
+            msg.path[FCGIPM_MSG_PATH_MAX - 1] = '\0';
+            on_request(m, &msg);
+        }
+    }
+}
+
+/* --- the loop --- */
+
+enum { FD_SIGNALS, FD_LIFELINE, FD_ORDERS, FD_REQUESTS, FD_FIXED };
+#define FDS_PER_WORKER 4
+
+typedef struct fcgipm_watch {
+    fcgipm_worker_t *worker;
+    void (*act)(fcgipm_worker_t *w);
+} watch_t;
+
+static void act_output(fcgipm_worker_t *w)
+{
+    fcgipm_output_read(&w->output, w->out_fd, w->app->manager->now);
+}
+
+static void act_pidfd(fcgipm_worker_t *w)
+{
+    if (w->pid == 0)
+        return;
+    fcgipm_reap_group(w);
+    fcgipm_worker_died(w, -1);
+}
+
+static void watch(struct pollfd *fds, watch_t *watches, size_t *count, int fd, fcgipm_worker_t *w,
+                  void (*act)(fcgipm_worker_t *))
+{
+    if (fd < 0)
+        return;
+    fds[*count] = (struct pollfd){.fd = fd, .events = POLLIN};
+    watches[*count] = (watch_t){.worker = w, .act = act};
+    (*count)++;
+}
+
+static size_t count_workers(const fcgipm_manager_t *m)
+{
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < m->app_end; i++)
+        count += m->apps[i] ? m->apps[i]->geometry.slot_count : 0;
+    return count;
+}
+
+static size_t gather(fcgipm_manager_t *m, struct pollfd *fds, watch_t *watches)
+{
+    size_t count = FD_FIXED;
+
+    fds[FD_SIGNALS] = (struct pollfd){.fd = m->signal_fds[0], .events = POLLIN};
+    fds[FD_LIFELINE] = (struct pollfd){.fd = m->stopping ? -1 : m->env->lifeline_fd, .events = POLLIN};
+    fds[FD_ORDERS] = (struct pollfd){.fd = m->stopping ? -1 : m->env->orders_fd, .events = POLLIN};
+    fds[FD_REQUESTS] = (struct pollfd){.fd = m->stopping ? -1 : m->env->requests_fd, .events = POLLIN};
+    for (uint32_t i = 0; i < m->app_end; i++)
+        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++) {
+            fcgipm_worker_t *w = &m->apps[i]->workers[slot];
+
+            if (w->pid == 0)
+                continue;
+            watch(fds, watches, &count, w->out_fd, w, act_output);
+            watch(fds, watches, &count, w->pidfd, w, act_pidfd);
+            watch(fds, watches, &count, w->report_fd, w, fcgipm_worker_on_report);
+            watch(fds, watches, &count, w->probe_fd, w, fcgipm_worker_on_probe);
+        }
+    return count;
+}
+
+static void on_signals(fcgipm_manager_t *m)
+{
+    char bytes[64];
+    ssize_t n;
+
+    while ((n = read(m->signal_fds[0], bytes, sizeof bytes)) > 0)
+        if (memchr(bytes, 't', (size_t)n))
+            stop_all(m);
+    fcgipm_reap_children(m);
+}
+
+static int64_t tend_all(fcgipm_manager_t *m)
+{
+    int64_t next = INT64_MAX;
+
+    for (uint32_t i = 0; i < m->app_end; i++)
+        if (m->apps[i]) {
+            int64_t at = fcgipm_app_tend(m->apps[i]);
+
+            next = at < next ? at : next;
+        }
+    return next;
+}
+
+static int timeout_ms(const fcgipm_manager_t *m, int64_t next)
+{
+    int64_t wait = next - m->now;
+
+    if (next == INT64_MAX)
+        return -1;
+    return wait <= 0 ? 1 : wait > 60000000 ? 60000 : (int)((wait + 999) / 1000);
+}
+
+static void dispatch(fcgipm_manager_t *m, const struct pollfd *fds, const watch_t *watches, size_t count)
+{
+    /* Output and reports before signals: what a worker wrote before its death is read before it is buried. */
+    for (size_t i = FD_FIXED; i < count; i++)
+        if (fds[i].revents)
+            watches[i].act(watches[i].worker);
+    if (fds[FD_SIGNALS].revents)
+        on_signals(m);
+    if (fds[FD_LIFELINE].revents)
+        stop_all(m);
+    if (fds[FD_ORDERS].revents)
+        on_order(m);
+    if (fds[FD_REQUESTS].revents)
+        on_requests(m);
+}
+
+/* Workers come and go, so the arrays are made for all places and only grow. */
+static bool turn(fcgipm_manager_t *m, struct pollfd **fds, watch_t **watches, size_t *cap)
+{
+    size_t need = FD_FIXED + count_workers(m) * FDS_PER_WORKER, count;
+    int64_t next = tend_all(m);
+
+    need = FD_FIXED + count_workers(m) * FDS_PER_WORKER;
+    if (need > *cap) {
+        struct pollfd *more_fds = realloc(*fds, need * sizeof **fds);
+        watch_t *more = more_fds ? realloc(*watches, need * sizeof **watches) : NULL;
+
+        *fds = more_fds ? more_fds : *fds;
+        *watches = more ? more : *watches;
+        if (!more)
+            return false;
+        *cap = need;
+    }
+    if (m->stopping && !any_process(m))
+        return false;
+    count = gather(m, *fds, *watches);
+    if (poll(*fds, count, timeout_ms(m, next)) > 0) {
+        m->now = fcgipm_manager_clock();
+        dispatch(m, *fds, *watches, count);
+    }
+    m->now = fcgipm_manager_clock();
+    return true;
+}
+
+int fcgipm_loop_run(fcgipm_manager_t *m)
+{
+    struct pollfd *fds = NULL;
+    watch_t *watches = NULL;
+    size_t cap = 0;
+
+    if (!catch_signals(m))
+        return FCGIPM_DAEMON_BROKEN;
+    fcgipm_reap_children(m);
+    while (m->exit_code < 0 && turn(m, &fds, &watches, &cap))
+        ;
+    free(fds);
+    free(watches);
+    return m->exit_code < 0 ? FCGIPM_DAEMON_STOPPED : m->exit_code;
+}

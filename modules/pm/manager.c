@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/manager.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <stdlib.h>
+#include <limits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "pm/pidfd.h"
+#include "share/board.h"
+
+static int64_t clock_us(clockid_t id)
+{
+    struct timespec ts;
+
+    clock_gettime(id, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t fcgipm_manager_clock(void)
+{
+    return clock_us(CLOCK_MONOTONIC);
+}
+
+int64_t fcgipm_manager_wall(void)
+{
+    return clock_us(CLOCK_REALTIME);
+}
+
+/* xorshift: only for jitter. */
+uint32_t fcgipm_manager_random(fcgipm_manager_t *m)
+{
+    m->random ^= m->random << 13;
+    m->random ^= m->random >> 17;
+    m->random ^= m->random << 5;
+    return m->random;
+}
+
+/* --- a configuration --- */
+
+static bool named_by(const fcgipm_world_t *world, const fcgipm_app_t *app)
+{
+    for (int i = 0; i < world->pools->nelts; i++) {
+        const fcgipm_world_pool_t *p = &APR_ARRAY_IDX(world->pools, i, fcgipm_world_pool_t);
+
+        if (p->index == app->index && p->key == app->key && p->fingerprint == app->fingerprint)
+            return true;
+    }
+    return false;
+}
+
+static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
+{
+    fcgipm_app_t *app = m->apps[p->index];
+
+    if (!app) {
+        fcgipm_app_create(m, p->index, &p->geometry, p->key, p->fingerprint, p->setting);
+    } else if (!app->configured) {
+        app->configured = true; /* it comes back before it had gone */
+        app->forget_us = 0;
+        fcgipm_atom_set(&m->board->pool[app->index].route, app->index);
+    }
+}
+
+void fcgipm_manager_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
+{
+    m->uid = world->uid;
+    m->gid = world->gid;
+    for (uint32_t i = 0; i < m->app_end; i++)
+        if (m->apps[i] && !m->apps[i]->script && !named_by(world, m->apps[i]))
+            fcgipm_app_retire(m->apps[i]);
+    for (int i = 0; i < world->pools->nelts; i++)
+        configure(m, &APR_ARRAY_IDX(world->pools, i, fcgipm_world_pool_t));
+    fcgipm_atom_set(&m->board->config_generation, world->generation);
+}
+
+/* --- the beginning --- */
+
+/* Workers of a pool that the configuration does not know (any more): it needs settings of its own to be led
+ * out with. */
+static fcgipm_app_t *unknown_pool(fcgipm_manager_t *m, uint32_t index)
+{
+    const fcgipm_registry_pool_t *row = &m->registry->pool[index];
+    fcgipm_setting_t s;
+    fcgipm_app_t *app;
+
+    if (!fcgipm_atom_get(&row->used) || !fcgipm_geometry_ok(&row->geometry))
+        return NULL;
+    fcgipm_setting_defaults(&s, m->pool);
+    s.name = "(old)";
+    s.processes_max = row->geometry.slot_count;
+    if (row->external)
+        s.connect = "unix:/nowhere";
+    else {
+        s.command = apr_array_make(m->pool, 1, sizeof(const char *));
+        APR_ARRAY_PUSH(s.command, const char *) = "/nowhere";
+    }
+    fcgipm_setting_finish(&s);
+    s.concurrency = row->geometry.concurrency;
+    app = fcgipm_app_create(m, index, &row->geometry, row->key, row->fingerprint, &s);
+    if (app)
+        fcgipm_app_retire(app);
+    return app;
+}
+
+static bool belongs(const fcgipm_app_t *app, uint32_t row_index, const fcgipm_registry_slot_t *row)
+{
+    const fcgipm_geometry_t *g = &app->geometry;
+
+    return row_index >= g->slot_first && row_index - g->slot_first < g->slot_count &&
+           row->fingerprint == app->fingerprint;
+}
+
+/* A living process that no pool owns: its group is stopped for good. The start time proves that it is ours.
+ */
+static void kill_unowned(fcgipm_manager_t *m, uint32_t row_index, pid_t pid, uint64_t start_time)
+{
+    int fd = fcgipm_pidfd_find(pid, start_time);
+
+    if (fd >= 0) {
+        FCGIPM_LOG(340, FCGIPM_LOG_WARN, 0, 0, "pid %d belongs to no pool: killed", (int)pid);
+        kill(-pid, SIGKILL);
+        kill(pid, SIGKILL);
+        close(fd);
+    }
+    fcgipm_atom_set(&m->registry->slot[row_index].pid, 0);
+}
+
+static void adopt_row(fcgipm_manager_t *m, uint32_t row_index)
+{
+    fcgipm_registry_slot_t *row = &m->registry->slot[row_index];
+    pid_t pid = (pid_t)fcgipm_atom_get(&row->pid);
+    fcgipm_app_t *app;
+    fcgipm_worker_t *w;
+
+    if (pid <= 1)
+        return;
+    app = row->pool < FCGIPM_POOLS_MAX ? m->apps[row->pool] : NULL;
+    if (!app && row->pool < FCGIPM_POOLS_MAX)
+        app = unknown_pool(m, row->pool);
+    if (!app || !belongs(app, row_index, row)) {
+        kill_unowned(m, row_index, pid, row->start_time);
+        return;
+    }
+    w = &app->workers[row_index - app->geometry.slot_first];
+    if (!fcgipm_worker_adopt(w)) {
+        /* It died while nobody looked: as any death, so that what it left is cleaned and it is replaced. */
+        w->state = FCGIPM_SLOT_STARTING;
+        w->ready_us = m->now;
+        w->hung = true; /* not held against the pool */
+        fcgipm_reap_group(w);
+        fcgipm_worker_died(w, -1);
+    }
+}
+
+void fcgipm_manager_adopt(fcgipm_manager_t *m)
+{
+    for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++)
+        adopt_row(m, i);
+    /* Pools without a worker are to be forgotten as well, or their index is lost. */
+    for (uint32_t i = 0; i < FCGIPM_POOLS_MAX; i++)
+        if (!m->apps[i] && fcgipm_atom_get(&m->registry->pool[i].used))
+            unknown_pool(m, i);
+}
+
+/* --- on demand --- */
+
+#define SCRIPTS_PER_SECOND 10
+
+/* Whoever asks may be hostile. It runs as httpd's user only, so it gives nobody more than he has; it shall
+ * still be a plain program that says what it is. */
+static bool script_ok(const char *path)
+{
+    char real[PATH_MAX];
+    struct stat st;
+
+    return path[0] == '/' && realpath(path, real) && !strcmp(real, path) && stat(path, &st) == 0 &&
+           S_ISREG(st.st_mode) && (st.st_mode & 0111) && !(st.st_mode & (S_ISUID | S_ISGID));
+}
+
+static fcgipm_geometry_t script_geometry(uint32_t index)
+{
+    uint32_t behind = FCGIPM_POOLS_MAX - index;
+
+    return (fcgipm_geometry_t){.slot_first = FCGIPM_SLOTS_MAX - behind * FCGIPM_SCRIPT_SLOTS,
+                               .slot_count = FCGIPM_SCRIPT_SLOTS,
+                               .seat_first = FCGIPM_SEATS_MAX - behind * FCGIPM_SCRIPT_SLOTS,
+                               .concurrency = 1,
+                               .cell_first = FCGIPM_CELLS_MAX - behind * FCGIPM_SCRIPT_CELLS,
+                               .cell_count = FCGIPM_SCRIPT_CELLS};
+}
+
+static void script_name(char *out, size_t cap, const char *path)
+{
+    const char *base = strrchr(path, '/') + 1;
+    size_t i = 0;
+
+    for (; base[i] && i + 1 < cap; i++)
+        out[i] = strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", base[i])
+                     ? base[i]
+                     : '_';
+    out[i] = '\0';
+}
+
+static bool too_many_scripts(fcgipm_manager_t *m)
+{
+    if (m->now - m->script_window_us >= 1000000) {
+        m->script_window_us = m->now;
+        m->script_count = 0;
+    }
+    return ++m->script_count > SCRIPTS_PER_SECOND;
+}
+
+/* What httpd's children look for is written last: the key. */
+static void publish_script(fcgipm_manager_t *m, const fcgipm_app_t *app)
+{
+    fcgipm_board_pool_t *seen = &m->board->pool[app->index];
+    fcgipm_registry_pool_t *row = &m->registry->pool[app->index];
+
+    row->key = app->key;
+    row->fingerprint = app->fingerprint;
+    row->external = 0;
+    row->geometry = app->geometry;
+    fcgipm_atom_set(&row->used, 1);
+    memset(seen, 0, sizeof *seen);
+    seen->geometry = app->geometry;
+    memcpy(seen->name, app->setting->name, strlen(app->setting->name));
+    fcgipm_atom_set(&seen->route, app->index);
+    fcgipm_atom_set(&seen->state, FCGIPM_POOL_WARMING);
+    fcgipm_atom_set(&seen->key, app->key);
+    fcgipm_board_script_wake(m->board);
+}
+
+apr_status_t fcgipm_manager_script(fcgipm_manager_t *m, const char *path, size_t len)
+{
+    uint64_t key = fcgipm_board_script_key(path, len);
+    uint32_t index = FCGIPM_POOLS_STATIC;
+    fcgipm_geometry_t g;
+    fcgipm_setting_t s;
+    fcgipm_app_t *app;
+    char name[64];
+
+    for (uint32_t i = FCGIPM_POOLS_STATIC; i < FCGIPM_POOLS_MAX; i++)
+        if (m->apps[i] && m->apps[i]->configured && m->apps[i]->key == key)
+            return APR_SUCCESS;
+    if (too_many_scripts(m) || !script_ok(path))
+        return APR_EINVAL;
+    while (index < FCGIPM_POOLS_MAX && m->apps[index])
+        index++;
+    if (index == FCGIPM_POOLS_MAX)
+        return APR_ENOSPC;
+    g = script_geometry(index);
+    fcgipm_setting_defaults(&s, m->world_pool);
+    script_name(name, sizeof name, path);
+    s.name = name;
+    s.processes_min = 0;
+    s.command = apr_array_make(m->world_pool, 1, sizeof(const char *));
+    APR_ARRAY_PUSH(s.command, const char *) = path;
+    fcgipm_setting_finish(&s);
+    app = fcgipm_app_create(m, index, &g, key, fcgipm_setting_fingerprint(&s), &s);
+    if (!app)
+        return APR_EGENERAL;
+    app->script = true;
+    publish_script(m, app);
+    FCGIPM_LOG(341, FCGIPM_LOG_INFO, 0, 0, "pool %s made for %s", name, path);
+    return APR_SUCCESS;
+}

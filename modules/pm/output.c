@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/output.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+
+#define LINES_PER_SECOND 50
+#define READ_MAX         65536
+
+void fcgipm_output_begin(fcgipm_output_t *out, const char *pool, uint32_t slot, uint32_t pid, unsigned scope)
+{
+    memset(out, 0, sizeof *out);
+    out->pool = pool;
+    out->slot = slot;
+    out->pid = pid;
+    out->scope = scope;
+}
+
+static void tell_dropped(fcgipm_output_t *out)
+{
+    if (out->dropped)
+        FCGIPM_LOG(301, FCGIPM_LOG_WARN, 0, out->scope,
+                   "pool %s slot %u pid %u: %u more lines of output dropped", out->pool, out->slot, out->pid,
+                   out->dropped);
+    out->dropped = 0;
+}
+
+static int over_rate(fcgipm_output_t *out, int64_t now)
+{
+    if (now - out->window_us >= 1000000) {
+        tell_dropped(out);
+        out->window_us = now;
+        out->in_window = 0;
+    }
+    return ++out->in_window > LINES_PER_SECOND;
+}
+
+static void emit(fcgipm_output_t *out, int64_t now)
+{
+    char text[FCGIPM_OUTPUT_LINE * 2];
+
+    if (out->len && out->line[out->len - 1] == '\r')
+        out->len--;
+    if (out->len == 0)
+        return;
+    fcgipm_log_escape(out->last, sizeof out->last, out->line, out->len);
+    if (over_rate(out, now)) {
+        out->dropped++;
+        out->lost++;
+    } else {
+        fcgipm_log_escape(text, sizeof text, out->line, out->len);
+        out->lines++;
+        FCGIPM_LOG(302, FCGIPM_LOG_WARN, 0, out->scope, "pool %s slot %u pid %u: %s", out->pool, out->slot,
+                   out->pid, text);
+    }
+    out->len = 0;
+}
+
+static void feed(fcgipm_output_t *out, const char *data, size_t len, int64_t now)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (data[i] != '\n')
+            out->line[out->len++] = data[i];
+        if (data[i] == '\n' || out->len == sizeof out->line)
+            emit(out, now);
+    }
+}
+
+void fcgipm_output_read(fcgipm_output_t *out, int fd, int64_t now_us)
+{
+    char buf[8192];
+    size_t total = 0;
+    ssize_t n;
+
+    while (total < READ_MAX && (n = read(fd, buf, sizeof buf)) > 0) {
+        feed(out, buf, (size_t)n, now_us);
+        total += (size_t)n;
+    }
+}
+
+void fcgipm_output_end(fcgipm_output_t *out, int fd, int64_t now_us)
+{
+    fcgipm_output_read(out, fd, now_us);
+    emit(out, now_us);
+    tell_dropped(out);
+}

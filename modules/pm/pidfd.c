@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/pidfd.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The name in parentheses is the process's own choice and may hold parentheses: the last one counts. */
+static bool parse_stat(const char *text, fcgipm_pidfd_stat_t *out)
+{
+    const char *at = strrchr(text, ')');
+    int ppid, pgrp, session;
+    if (!at ||
+        sscanf(at + 1, " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
+               &out->state, &ppid, &pgrp, &session, &out->start_time) != 5)
+        return false;
+    out->ppid = ppid;
+    out->pgrp = pgrp;
+    out->session = session;
+    return true;
+}
+
+bool fcgipm_pidfd_stat(pid_t pid, fcgipm_pidfd_stat_t *out)
+{
+    char path[40], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    return parse_stat(text, out);
+}
+
+int fcgipm_pidfd_open(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+int fcgipm_pidfd_find(pid_t pid, uint64_t start_time)
+{
+    fcgipm_pidfd_stat_t stat;
+    if (pid <= 1) {
+        errno = ESRCH;
+        return -1;
+    }
+    int fd = fcgipm_pidfd_open(pid);
+    if (fd < 0)
+        return -1;
+    /* opened first: what is read now is of the process that we hold, or of none */
+    if (fcgipm_pidfd_stat(pid, &stat) && stat.start_time == start_time && stat.state != 'Z' &&
+        stat.state != 'X')
+        return fd;
+    close(fd);
+    errno = ESRCH;
+    return -1;
+}
+
+int fcgipm_pidfd_kill(int fd, int signal_number)
+{
+    return syscall(SYS_pidfd_send_signal, fd, signal_number, NULL, 0) < 0 ? errno : 0;
+}

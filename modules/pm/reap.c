@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/manager.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include "pm/stray.h"
+
+void fcgipm_reap_marker(char *out, size_t cap, const fcgipm_worker_t *w)
+{
+    snprintf(out, cap, "FCGIPM_WORKER=%s:%u:%u:%u", w->app->manager->runtime_dir, w->app->index, w->slot,
+             w->generation);
+}
+
+static bool is_worker(void *ctx, pid_t pid)
+{
+    const fcgipm_manager_t *m = ctx;
+
+    for (uint32_t i = 0; i < m->app_end; i++)
+        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
+            if (m->apps[i]->workers[slot].pid == pid)
+                return true;
+    return false;
+}
+
+/* Its session, its group, and what carries its marker: each by a pidfd, so that nobody else is ever hit. */
+void fcgipm_reap_group(const fcgipm_worker_t *w)
+{
+    char marker[192];
+    fcgipm_stray_t strays = {.session = w->pid,
+                             .since = w->start_time,
+                             .mark = marker,
+                             .any_uid = true,
+                             .spare = is_worker,
+                             .ctx = w->app->manager};
+
+    fcgipm_reap_marker(marker, sizeof marker, w);
+    /* Killing takes time, and forking goes on meanwhile. */
+    for (int round = 0; round < 5 && fcgipm_stray_kill(&strays) > 0; round++)
+        ;
+}
+
+static fcgipm_worker_t *worker_of(fcgipm_manager_t *m, pid_t pid)
+{
+    for (uint32_t i = 0; i < m->app_end; i++)
+        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
+            if (m->apps[i]->workers[slot].pid == pid)
+                return &m->apps[i]->workers[slot];
+    return NULL;
+}
+
+/* The dead is looked at before it is reaped: until then its pid and its group's cannot mean anybody else. */
+void fcgipm_reap_children(fcgipm_manager_t *m)
+{
+    for (;;) {
+        siginfo_t info = {0};
+        fcgipm_worker_t *w;
+        int status = -1;
+
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+            return;
+        w = worker_of(m, info.si_pid);
+        if (w)
+            fcgipm_reap_group(w);
+        if (waitpid(info.si_pid, &status, WNOHANG) == info.si_pid && w)
+            fcgipm_worker_died(w, status);
+    }
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/spawn.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+
+#define FCGIPM_SPAWN_ENV_MAX 1024
+
+static const char *const default_path = "PATH=/usr/local/bin:/usr/bin:/bin";
+
+typedef enum step { STEP_SESSION, STEP_DESCRIPTORS, STEP_USER, STEP_DIRECTORY, STEP_EXEC } step_t;
+static const char *const step_names[] = {[STEP_SESSION] = "session",
+                                         [STEP_DESCRIPTORS] = "descriptors",
+                                         [STEP_USER] = "change of user",
+                                         [STEP_DIRECTORY] = "directory",
+                                         [STEP_EXEC] = "exec"};
+
+typedef struct report {
+    int step, error;
+} report_t;
+
+static const char *program_directory(const char *program, apr_pool_t *pool)
+{
+    const char *slash = strrchr(program, '/');
+
+    return slash && slash != program ? apr_pstrmemdup(pool, program, (apr_size_t)(slash - program)) : "/";
+}
+
+apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t *s, uint32_t uid,
+                               uint32_t gid, apr_pool_t *pool, fcgipm_fault_t *fault)
+{
+    const char **argv = apr_pcalloc(pool, sizeof(char *) * ((size_t)s->command->nelts + 1));
+    bool has_path = false;
+
+    memcpy(argv, s->command->elts, sizeof(char *) * (size_t)s->command->nelts);
+    plan->argv = argv;
+    plan->directory = s->directory ? s->directory : program_directory(argv[0], pool);
+    plan->umask = s->umask;
+    plan->env = apr_array_make(pool, 8, sizeof(const char *));
+    for (int i = 0; s->env && i < s->env->nelts; i++) {
+        const char *entry = APR_ARRAY_IDX(s->env, i, const char *);
+
+        has_path = has_path || !strncmp(entry, "PATH=", 5);
+        APR_ARRAY_PUSH(plan->env, const char *) = entry;
+    }
+    if (!has_path)
+        APR_ARRAY_PUSH(plan->env, const char *) = default_path;
+    APR_ARRAY_PUSH(plan->env, const char *) = apr_pstrcat(pool, "FCGIPM_POOL=", s->name, NULL);
+    plan->jail = &fcgipm_jail_unix;
+    return plan->jail->prepare(&plan->cell, s, uid, gid, fault);
+}
+
+static int reset_signals(void)
+{
+    sigset_t none;
+
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL);
+    sigemptyset(&none);
+    return sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* 0 = socket, 1 and 2 = output, report_fd stays until exec, all else is closed. */
+static int place_descriptors(int listen_fd, int output_fd, int *report_fd)
+{
+    int high = fcntl(*report_fd, F_DUPFD_CLOEXEC, 10);
+    int in = fcntl(listen_fd, F_DUPFD_CLOEXEC, 10), out = fcntl(output_fd, F_DUPFD_CLOEXEC, 10);
+
+    if (high < 0 || in < 0 || out < 0)
+        return -1;
+    *report_fd = high;
+    if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+        return -1;
+    if (high > 3 && syscall(SYS_close_range, 3u, (unsigned)high - 1, 0u) < 0)
+        return -1;
+    return (int)syscall(SYS_close_range, (unsigned)high + 1, ~0u, 0u);
+}
+
+static _Noreturn void fail(int report_fd, step_t step)
+{
+    report_t report = {.step = step, .error = errno};
+    ssize_t ignored = write(report_fd, &report, sizeof report);
+
+    (void)ignored;
+    _exit(127);
+}
+
+static _Noreturn void child(const fcgipm_spawn_plan_t *plan, const char *const *env, int listen_fd,
+                            int output_fd, int report_fd)
+{
+    if (setsid() < 0 || reset_signals() < 0)
+        fail(report_fd, STEP_SESSION);
+    if (place_descriptors(listen_fd, output_fd, &report_fd) < 0)
+        fail(report_fd, STEP_DESCRIPTORS);
+    umask((mode_t)plan->umask);
+    if ((errno = plan->jail->enter(&plan->cell)) != 0)
+        fail(report_fd, STEP_USER);
+    /* As the user: a directory that he cannot enter is his fault to see. */
+    if (chdir(plan->directory) < 0)
+        fail(report_fd, STEP_DIRECTORY);
+    execve(plan->argv[0], (char *const *)plan->argv, (char *const *)env);
+    fail(report_fd, STEP_EXEC);
+}
+
+apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_plan_t *plan,
+                               const char *marker, int listen_fd, int output_fd, fcgipm_fault_t *fault)
+{
+    const char *env[FCGIPM_SPAWN_ENV_MAX];
+    int pipe_fds[2];
+
+    if (plan->env->nelts + 2 > FCGIPM_SPAWN_ENV_MAX)
+        return fcgipm_fault_set(fault, APR_ENOSPC, "environment", "more than %d variables",
+                                FCGIPM_SPAWN_ENV_MAX - 2);
+    memcpy(env, plan->env->elts, sizeof(char *) * (size_t)plan->env->nelts);
+    env[plan->env->nelts] = marker;
+    env[plan->env->nelts + 1] = NULL;
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+        return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(errno), "pipe", "cannot make a pipe: %s",
+                                strerror(errno));
+    fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
+    *pid = fork();
+    if (*pid < 0) {
+        int error = errno;
+
+        close(pipe_fds[0]);
+        close(pipe_fds[1]);
+        return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(error), "fork", "cannot fork: %s", strerror(error));
+    }
+    if (*pid == 0)
+        child(plan, env, listen_fd, output_fd, pipe_fds[1]);
+    close(pipe_fds[1]);
+    *report_fd = pipe_fds[0];
+    return APR_SUCCESS;
+}
+
+int fcgipm_spawn_report(int report_fd, fcgipm_fault_t *fault)
+{
+    report_t report;
+    ssize_t n = read(report_fd, &report, sizeof report);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : 1;
+    if (n != sizeof report || report.step < 0 || report.step > STEP_EXEC)
+        return 1;
+    fcgipm_fault_set(fault, APR_FROM_OS_ERROR(report.error), step_names[report.step], "%s failed: %s",
+                     step_names[report.step], strerror(report.error));
+    return -1;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_PM_SPAWN_H
+#define FCGIPM_PM_SPAWN_H
+/*
+ * What: prepare, fork, exec. Everything that can fail or allocate is done before the fork; the child reports
+ * a failed step through a pipe that closes by itself at exec.
+ */
+#include <sys/types.h>
+#include <apr_pools.h>
+#include "core/fault.h"
+#include "core/setting.h"
+#include "pm/isolate.h"
+
+/* What does not change between two starts of a pool. */
+typedef struct fcgipm_spawn_plan {
+    const char *const *argv;
+    const char *directory;
+    apr_array_header_t *env; /* of const char * */
+    uint32_t umask;
+    fcgipm_jail_cell_t cell;
+    const fcgipm_jail_t *jail;
+} fcgipm_spawn_plan_t;
+
+apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t *s, uint32_t uid,
+                               uint32_t gid, apr_pool_t *pool, fcgipm_fault_t *fault);
+
+/* marker: "FCGIPM_WORKER=...", put into the environment. *report_fd: read end, non-blocking: EOF = exec
+ * succeeded, else fcgipm_spawn_report. The worker gets descriptors 0 (listen_fd), 1 and 2 (output_fd), and no
+ * other. */
+apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_plan_t *plan,
+                               const char *marker, int listen_fd, int output_fd, fcgipm_fault_t *fault);
+/* Read the report. 0: nothing yet; 1: exec succeeded; -1: failed, the fault says at which step. */
+int fcgipm_spawn_report(int report_fd, fcgipm_fault_t *fault);
+#endif

@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/manager.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "pm/listen.h"
+#include "pm/pidfd.h"
+#include "pm/ready.h"
+#include "pm/seats.h"
+#include "share/board.h"
+
+#define PROBE_EVERY_US 10000
+#define DRAIN_LOOK_US  100000
+#define LOUD_FAILURES  10 /* then the delay has reached its cap */
+
+void fcgipm_worker_init(fcgipm_worker_t *w, fcgipm_app_t *app, uint32_t slot)
+{
+    memset(w, 0, sizeof *w);
+    w->app = app;
+    w->slot = slot;
+    w->row = app->geometry.slot_first + slot;
+    w->pidfd = w->listen_fd = w->out_fd = w->report_fd = w->probe_fd = -1;
+    w->generation = app->manager->registry->slot[w->row].generation;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* --- the one door of the state --- */
+
+static bool step(fcgipm_worker_t *w, fcgipm_slot_event_t event)
+{
+    fcgipm_slot_state_t next = fcgipm_slot_next(w->state, event);
+    fcgipm_board_slot_t *seen = &w->app->manager->board->slot[w->row];
+
+    if (next == FCGIPM_SLOT_STATE_COUNT) {
+        FCGIPM_LOG(310, FCGIPM_LOG_ERR, 0, 0, "BUG: pool %s slot %u: event %d in state %s",
+                   w->app->setting->name, w->slot, (int)event, fcgipm_slot_state_str(w->state));
+        return false;
+    }
+    w->state = next;
+    w->app->manager->registry->slot[w->row].state = (uint32_t)next;
+    fcgipm_atom_set(&seen->state, (uint32_t)next);
+    fcgipm_atom_set(&seen->since_us, (uint64_t)fcgipm_manager_wall());
+    return true;
+}
+
+bool fcgipm_worker_busy(const fcgipm_worker_t *w)
+{
+    return fcgipm_seats_busy(w->app->manager->board, &w->app->geometry, w->slot) != 0;
+}
+
+static void open_seats(fcgipm_worker_t *w)
+{
+    fcgipm_seats_open(w->app->manager->board, w->app->index, &w->app->geometry, w->slot);
+}
+
+static void drain_seats(fcgipm_worker_t *w)
+{
+    fcgipm_seats_drain(w->app->manager->board, &w->app->geometry, w->slot);
+}
+
+static void shut_seats(fcgipm_worker_t *w)
+{
+    fcgipm_seats_shut(w->app->manager->board, &w->app->geometry, w->slot);
+}
+
+/* --- birth --- */
+
+static void write_registry(fcgipm_worker_t *w)
+{
+    fcgipm_registry_slot_t *row = &w->app->manager->registry->slot[w->row];
+
+    row->pool = w->app->index;
+    row->generation = w->generation;
+    row->start_time = w->start_time;
+    row->fingerprint = w->app->fingerprint;
+    row->born_us = fcgipm_manager_wall();
+    fcgipm_atom_set(&row->pid, (uint32_t)w->pid);
+}
+
+static void write_board(fcgipm_worker_t *w)
+{
+    fcgipm_board_slot_t *seen = &w->app->manager->board->slot[w->row];
+
+    fcgipm_atom_set(&seen->generation, w->generation);
+    fcgipm_atom_set(&seen->pid, (uint32_t)w->pid);
+}
+
+static apr_status_t open_places(fcgipm_worker_t *w, int *write_fd, fcgipm_fault_t *fault)
+{
+    fcgipm_manager_t *m = w->app->manager;
+    apr_status_t rv = fcgipm_listen_dir(m->runtime_dir, w->app->index, m->gid, fault);
+
+    if (rv == APR_SUCCESS && w->listen_fd < 0)
+        rv = fcgipm_listen_open(&w->listen_fd, m->runtime_dir, w->app->index, w->slot, m->gid, fault);
+    if (rv == APR_SUCCESS)
+        rv = fcgipm_listen_output(&w->out_fd, write_fd, m->runtime_dir, w->app->index, w->slot, true, fault);
+    return rv;
+}
+
+static void not_born(fcgipm_worker_t *w, const fcgipm_fault_t *fault)
+{
+    snprintf(w->why, sizeof w->why, "%s", fault->sentence);
+    step(w, FCGIPM_SLOT_EV_SPAWN);
+    fcgipm_worker_died(w, -1);
+}
+
+void fcgipm_worker_start(fcgipm_worker_t *w)
+{
+    fcgipm_app_t *app = w->app;
+    fcgipm_manager_t *m = app->manager;
+    fcgipm_fault_t fault;
+    fcgipm_pidfd_stat_t stat;
+    char marker[192];
+    int write_fd = -1;
+    apr_status_t rv;
+
+    w->generation++;
+    w->hung = w->failed = w->exec_done = w->adopted = false;
+    w->ready_us = w->kill_at_us = w->drain_by_us = w->probe_at_us = 0;
+    w->seen_requests = 0;
+    w->why[0] = '\0';
+    w->born_us = w->idle_since_us = m->now;
+    w->start_by_us = m->now + app->setting->start_us;
+    fcgipm_atom_set(&m->board->slot[w->row].requests, 0);
+    if ((rv = open_places(w, &write_fd, &fault)) == APR_SUCCESS) {
+        fcgipm_reap_marker(marker, sizeof marker, w);
+        rv = fcgipm_spawn_fork(&w->pid, &w->report_fd, &app->plan, marker, w->listen_fd, write_fd, &fault);
+    }
+    if (write_fd >= 0)
+        close(write_fd);
+    if (rv != APR_SUCCESS) {
+        w->pid = 0;
+        not_born(w, &fault);
+        return;
+    }
+    w->start_time = fcgipm_pidfd_stat(w->pid, &stat) ? stat.start_time : 0;
+    step(w, FCGIPM_SLOT_EV_SPAWN);
+    write_registry(w);
+    write_board(w);
+    fcgipm_output_begin(&w->output, app->setting->name, w->slot, (uint32_t)w->pid, app->setting->scope);
+    fcgipm_atom_count(&m->board->pool[app->index].stat.spawns, 1);
+    FCGIPM_LOG(311, FCGIPM_LOG_INFO, 0, app->setting->scope, "pool %s slot %u pid %d: started",
+               app->setting->name, w->slot, (int)w->pid);
+}
+
+void fcgipm_worker_on_report(fcgipm_worker_t *w)
+{
+    fcgipm_fault_t fault;
+    int result = fcgipm_spawn_report(w->report_fd, &fault);
+
+    if (result == 0)
+        return;
+    close_fd(&w->report_fd);
+    if (result < 0)
+        snprintf(w->why, sizeof w->why, "%s", fault.sentence); /* it exits by itself */
+    else
+        w->exec_done = true;
+}
+
+/* --- readiness --- */
+
+static void became_ready(fcgipm_worker_t *w)
+{
+    fcgipm_app_t *app = w->app;
+
+    /* First our own connection goes, so that the worker is free for the first request. */
+    close_fd(&w->probe_fd);
+    w->ready_us = w->idle_since_us = app->manager->now;
+    if (!step(w, FCGIPM_SLOT_EV_READY))
+        return;
+    FCGIPM_LOG(312, FCGIPM_LOG_INFO, 0, app->setting->scope, "pool %s slot %u pid %d: ready after %d ms",
+               app->setting->name, w->slot, (int)w->pid, (int)((w->ready_us - w->born_us) / 1000));
+    if (w->state == FCGIPM_SLOT_READY) {
+        app->was_ready = true;
+        open_seats(w);
+    }
+}
+
+static void probe(fcgipm_worker_t *w)
+{
+    fcgipm_manager_t *m = w->app->manager;
+    fcgipm_addr_t addr;
+    char path[256];
+
+    w->probe_at_us = m->now + PROBE_EVERY_US;
+    if (w->probe_fd < 0) {
+        if (!fcgipm_board_socket_path(path, sizeof path, m->runtime_dir, w->app->index, w->slot) ||
+            fcgipm_addr_unix(&addr, path) != APR_SUCCESS)
+            return;
+        w->probe_fd = fcgipm_ready_ask(&addr);
+    }
+    fcgipm_worker_on_probe(w);
+}
+
+void fcgipm_worker_on_probe(fcgipm_worker_t *w)
+{
+    if (w->probe_fd >= 0 && w->state == FCGIPM_SLOT_STARTING && fcgipm_ready_check(w->probe_fd))
+        became_ready(w);
+}
+
+void fcgipm_worker_external(fcgipm_worker_t *w)
+{
+    if (w->state == FCGIPM_SLOT_READY)
+        return;
+    w->generation++;
+    step(w, FCGIPM_SLOT_EV_SPAWN);
+    write_board(w);
+    w->ready_us = w->app->manager->now;
+    step(w, FCGIPM_SLOT_EV_READY);
+    w->app->was_ready = true;
+    open_seats(w);
+}
+
+/* --- adoption --- */
+
+static void adopt_state(fcgipm_worker_t *w, uint32_t state)
+{
+    w->state = FCGIPM_SLOT_FREE;
+    step(w, FCGIPM_SLOT_EV_SPAWN);
+    if (state == FCGIPM_SLOT_STARTING)
+        return;
+    w->ready_us = w->app->manager->now;
+    step(w, FCGIPM_SLOT_EV_READY);
+    w->app->was_ready = true;
+    fcgipm_seats_inherit(w->app->manager->board, &w->app->geometry, w->slot);
+    if (state == FCGIPM_SLOT_READY)
+        open_seats(w); /* those that the dead manager had not yet opened */
+    else
+        fcgipm_worker_drain(w, "it was leaving");
+}
+
+bool fcgipm_worker_adopt(fcgipm_worker_t *w)
+{
+    fcgipm_manager_t *m = w->app->manager;
+    fcgipm_registry_slot_t *row = &m->registry->slot[w->row];
+    fcgipm_fault_t fault;
+    int write_fd;
+
+    w->pid = (pid_t)fcgipm_atom_get(&row->pid);
+    w->start_time = row->start_time;
+    w->generation = row->generation;
+    w->pidfd = fcgipm_pidfd_find(w->pid, w->start_time);
+    if (w->pidfd < 0)
+        return false;
+    w->adopted = w->exec_done = true;
+    w->born_us = w->idle_since_us = m->now;
+    w->start_by_us = m->now + w->app->setting->start_us;
+    if (fcgipm_listen_output(&w->out_fd, &write_fd, m->runtime_dir, w->app->index, w->slot, false, &fault) ==
+        APR_SUCCESS)
+        close(write_fd);
+    fcgipm_output_begin(&w->output, w->app->setting->name, w->slot, (uint32_t)w->pid, w->app->setting->scope);
+    adopt_state(w, row->state);
+    write_board(w);
+    FCGIPM_LOG(313, FCGIPM_LOG_INFO, 0, w->app->setting->scope, "pool %s slot %u pid %d: adopted",
+               w->app->setting->name, w->slot, (int)w->pid);
+    return true;
+}
+
+/* --- leaving --- */
+
+void fcgipm_worker_drain(fcgipm_worker_t *w, const char *why)
+{
+    int64_t limit = w->app->setting->request_us ? w->app->setting->request_us : 60000000;
+
+    if (!fcgipm_worker_alive(w))
+        return;
+    snprintf(w->why, sizeof w->why, "%s", why);
+    w->drain_by_us = w->app->manager->now + limit;
+    step(w, FCGIPM_SLOT_EV_DRAIN);
+    drain_seats(w);
+}
+
+/* Our own child's pid is ours until we reap it; another's only while its pidfd says that it lives. */
+static bool still_there(const fcgipm_worker_t *w)
+{
+    struct pollfd dead = {.fd = w->pidfd, .events = POLLIN};
+
+    return w->pid > 1 && (w->pidfd < 0 || poll(&dead, 1, 0) == 0);
+}
+
+static void signal_group(const fcgipm_worker_t *w, int sig)
+{
+    if (still_there(w) && kill(-w->pid, sig) < 0)
+        kill(w->pid, sig); /* between fork and setsid it is not yet a group */
+}
+
+void fcgipm_worker_stop(fcgipm_worker_t *w, int64_t kill_us, const char *why)
+{
+    int64_t kill_at = w->app->manager->now + kill_us;
+
+    if (w->pid == 0 || w->state == FCGIPM_SLOT_FREE || w->state == FCGIPM_SLOT_DEAD)
+        return;
+    if (w->state == FCGIPM_SLOT_ENDING) {
+        w->kill_at_us = kill_at < w->kill_at_us ? kill_at : w->kill_at_us;
+        return;
+    }
+    if (why)
+        snprintf(w->why, sizeof w->why, "%s", why);
+    w->kill_at_us = kill_at;
+    drain_seats(w);
+    step(w, FCGIPM_SLOT_EV_STOP);
+    signal_group(w, SIGTERM);
+    signal_group(w, SIGCONT); /* a stopped process would not see TERM */
+}
+
+void fcgipm_worker_clear(fcgipm_worker_t *w)
+{
+    close_fd(&w->listen_fd);
+    if (!w->app->setting->connect)
+        fcgipm_listen_unlink(w->app->manager->runtime_dir, w->app->index, w->slot);
+}
+
+/* --- death --- */
+
+static const char *exit_kind(char *out, size_t cap, int status)
+{
+    if (status == -1)
+        snprintf(out, cap, "is gone");
+    else if (WIFSIGNALED(status))
+        snprintf(out, cap, "was killed by signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
+                 WCOREDUMP(status) ? ", core dumped" : "");
+    else
+        snprintf(out, cap, "exited with code %d", WEXITSTATUS(status));
+    return out;
+}
+
+static void forget_process(fcgipm_worker_t *w)
+{
+    fcgipm_manager_t *m = w->app->manager;
+
+    fcgipm_atom_set(&m->registry->slot[w->row].pid, 0);
+    fcgipm_atom_set(&m->board->slot[w->row].pid, 0);
+    fcgipm_atom_add(&m->board->slot[w->row].deaths, 1);
+    fcgipm_atom_count(&m->board->pool[w->app->index].stat.deaths, 1);
+    close_fd(&w->pidfd);
+    close_fd(&w->report_fd);
+    close_fd(&w->probe_fd);
+    close_fd(&w->out_fd);
+    w->pid = 0;
+}
+
+static void log_expected(const fcgipm_worker_t *w, pid_t pid, const char *kind, int64_t life_us,
+                         uint64_t served)
+{
+    FCGIPM_LOG(314, FCGIPM_LOG_INFO, 0, w->app->setting->scope,
+               "pool %s slot %u pid %d: %s as asked (%s) after %d s and %u requests", w->app->setting->name,
+               w->slot, (int)pid, kind, w->why, (int)(life_us / 1000000), (unsigned)served);
+}
+
+static void say_next(char *out, size_t cap, const fcgipm_app_t *app, int64_t delay_us)
+{
+    int tenths = (int)(delay_us / 100000);
+
+    if (!app->configured || app->manager->stopping)
+        snprintf(out, cap, "not restarted");
+    else if (delay_us > 0)
+        snprintf(out, cap, "next start in %d.%d s (failure %u in a row)", tenths / 10, tenths % 10,
+                 app->tally.failures);
+    else
+        snprintf(out, cap, "replaced at once if needed");
+}
+
+/* One line per step of a crash loop, not per try: failures beyond the longest delay say nothing new. */
+static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, int64_t life_us, uint64_t served,
+                           int64_t delay_us)
+{
+    fcgipm_app_t *app = w->app;
+    unsigned failures = app->tally.failures;
+    int level = failures > LOUD_FAILURES ? FCGIPM_LOG_DEBUG : FCGIPM_LOG_WARN;
+    const char *last = w->output.last;
+    char next[96];
+
+    say_next(next, sizeof next, app, delay_us);
+    if (w->ready_us)
+        FCGIPM_LOG(315, level, 0, app->setting->scope,
+                   "pool %s slot %u pid %d: %s%s%s%s after %d.%d s and %u requests; %s", app->setting->name,
+                   w->slot, (int)pid, kind, w->why[0] ? " (" : "", w->why, w->why[0] ? ")" : "",
+                   (int)(life_us / 1000000), (int)(life_us % 1000000 / 100000), (unsigned)served, next);
+    else
+        FCGIPM_LOG(316, level, 0, app->setting->scope,
+                   "pool %s slot %u pid %d: did not start: %s%s%s after %d ms%s%s%s; %s", app->setting->name,
+                   w->slot, (int)pid, w->why[0] ? w->why : kind, w->why[0] ? ", " : "", w->why[0] ? kind : "",
+                   (int)(life_us / 1000), last[0] ? ", last output \"" : "", last, last[0] ? "\"" : "", next);
+    if (failures == LOUD_FAILURES && app->told_failures != failures)
+        FCGIPM_LOG(317, FCGIPM_LOG_ERR, 0, app->setting->scope,
+                   "pool %s: crash loop; further failed starts are logged at debug level until one succeeds",
+                   app->setting->name);
+    app->told_failures = failures;
+}
+
+/* A worker has gone that nobody told to go. */
+static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int64_t life_us, uint64_t served)
+{
+    fcgipm_app_t *app = w->app;
+    fcgipm_manager_t *m = app->manager;
+    bool failure = w->failed || (!w->hung && fcgipm_tally_is_failure(w->ready_us ? life_us : -1, served));
+    int64_t delay_us = 0;
+
+    if (failure)
+        delay_us = fcgipm_tally_fail(&app->tally, w->born_us, m->now, fcgipm_manager_random(m));
+    if (!w->ready_us)
+        fcgipm_atom_count(&m->board->pool[app->index].stat.start_failures, 1);
+    log_unexpected(w, pid, kind, life_us, served, delay_us);
+}
+
+/* Its listening socket stays open for now: who waits in the backlog is served by the next worker in this
+ * place, which fcgipm_app_tend starts in this same turn of the loop, or else closes the socket. */
+void fcgipm_worker_died(fcgipm_worker_t *w, int status)
+{
+    fcgipm_manager_t *m = w->app->manager;
+    bool asked =
+        (w->state == FCGIPM_SLOT_ENDING || w->state == FCGIPM_SLOT_DRAINING) && !w->hung && !w->failed;
+    uint64_t served = fcgipm_atom_peek(&m->board->slot[w->row].requests);
+    int64_t life_us = m->now - (w->ready_us ? w->ready_us : w->born_us);
+    pid_t pid = w->pid;
+    char kind[128];
+
+    shut_seats(w);
+    if (w->out_fd >= 0)
+        fcgipm_output_end(&w->output, w->out_fd, m->now);
+    forget_process(w);
+    step(w, FCGIPM_SLOT_EV_DIED);
+    exit_kind(kind, sizeof kind, status);
+    if (asked) {
+        log_expected(w, pid, kind, life_us, served);
+        fcgipm_worker_clear(w);
+    } else {
+        mourn(w, pid, kind, life_us, served);
+    }
+    step(w, FCGIPM_SLOT_EV_CLEAR);
+}
+
+/* --- what time brings --- */
+
+static int64_t tend_starting(fcgipm_worker_t *w)
+{
+    fcgipm_manager_t *m = w->app->manager;
+
+    if (w->exec_done && m->now >= w->probe_at_us)
+        probe(w);
+    if (w->state != FCGIPM_SLOT_STARTING)
+        return INT64_MAX;
+    if (m->now >= w->start_by_us) {
+        snprintf(w->why, sizeof w->why, "does not accept connections after %d s (FcgiTimeout start=)",
+                 (int)(w->app->setting->start_us / 1000000));
+        w->failed = true;
+        shut_seats(w);
+        w->kill_at_us = m->now + w->app->setting->stop_us;
+        step(w, FCGIPM_SLOT_EV_STOP);
+        signal_group(w, SIGKILL);
+        return w->kill_at_us;
+    }
+    if (w->exec_done && w->probe_at_us < w->start_by_us)
+        return w->probe_at_us;
+    return w->start_by_us;
+}
+
+static int64_t tend_draining(fcgipm_worker_t *w)
+{
+    fcgipm_manager_t *m = w->app->manager;
+
+    fcgipm_seats_mend(m->board, &w->app->geometry, w->slot);
+    if (w->app->setting->connect) {
+        if (fcgipm_worker_busy(w) && m->now < w->drain_by_us)
+            return m->now + DRAIN_LOOK_US;
+        shut_seats(w);
+        step(w, FCGIPM_SLOT_EV_DIED);
+        step(w, FCGIPM_SLOT_EV_CLEAR);
+        return INT64_MAX;
+    }
+    if (!fcgipm_seats_closed(m->board, &w->app->geometry, w->slot) && m->now < w->drain_by_us)
+        return m->now + DRAIN_LOOK_US;
+    fcgipm_worker_stop(w, w->app->setting->stop_us, NULL);
+    return w->kill_at_us;
+}
+
+static int64_t tend_ending(fcgipm_worker_t *w)
+{
+    fcgipm_manager_t *m = w->app->manager;
+
+    if (m->now < w->kill_at_us)
+        return w->kill_at_us;
+    fcgipm_atom_count(&m->board->pool[w->app->index].stat.kills, 1);
+    FCGIPM_LOG(318, FCGIPM_LOG_WARN, 0, w->app->setting->scope,
+               "pool %s slot %u pid %d: did not end after TERM: KILL", w->app->setting->name, w->slot,
+               (int)w->pid);
+    signal_group(w, SIGKILL);
+    w->kill_at_us = m->now + 1000000;
+    return w->kill_at_us;
+}
+
+int64_t fcgipm_worker_tend(fcgipm_worker_t *w)
+{
+    switch (w->state) {
+    case FCGIPM_SLOT_STARTING:
+        return tend_starting(w);
+    case FCGIPM_SLOT_DRAINING:
+        return tend_draining(w);
+    case FCGIPM_SLOT_ENDING:
+        return tend_ending(w);
+    default:
+        return INT64_MAX;
+    }
+}
