@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "report/json.h"
+#include <inttypes.h>
+
+typedef struct json {
+    fcgipm_print_t print;
+    bool pools, workers; /* the list has a first element, the next one needs a comma */
+} json_t;
+
+static void put_string(json_t *j, const char *key, const char *value)
+{
+    fcgipm_print_fmt(&j->print, "\"%s\":\"", key);
+    fcgipm_print_json_escaped(&j->print, value);
+    fcgipm_print_str(&j->print, "\"");
+}
+
+static void put_server(void *ctx, const fcgipm_view_server_t *s)
+{
+    json_t *j = ctx;
+
+    fcgipm_print_str(&j->print, "{");
+    put_string(j, "version", s->version);
+    fcgipm_print_fmt(&j->print, ",\"started\":%" PRIu64 ",\"now\":%" PRIu64 ",\n", s->started_s, s->now_s);
+    fcgipm_print_fmt(&j->print,
+                     "\"manager\":{\"pid\":%" PRIu32 ",\"starts\":%" PRIu32 ",\"generation\":%" PRIu32
+                     "},\n\"pools\":[",
+                     s->manager_pid, s->manager_starts, s->generation);
+}
+
+static void put_counters(json_t *j, const uint64_t *counter)
+{
+    fcgipm_print_str(&j->print, ",\n \"counters\":{");
+    for (unsigned i = 0; i < FCGIPM_VIEW_COUNTER_COUNT; ++i)
+        fcgipm_print_fmt(&j->print, "%s\"%s\":%" PRIu64, i ? "," : "", fcgipm_view_label[i].name, counter[i]);
+    fcgipm_print_str(&j->print, "}");
+}
+
+static void put_pool(void *ctx, const fcgipm_view_pool_t *p)
+{
+    json_t *j = ctx;
+
+    fcgipm_print_str(&j->print, j->pools ? ",\n{" : "\n{");
+    j->pools = true;
+    j->workers = false;
+    put_string(j, "name", p->name);
+    fcgipm_print_fmt(&j->print, ",\"index\":%" PRIu32 ",", p->index);
+    put_string(j, "state", p->state);
+    fcgipm_print_fmt(&j->print, ",\"route\":%" PRIu32 ",", p->route);
+    if (p->external)
+        put_string(j, "external", p->addr);
+    else
+        fcgipm_print_str(&j->print, "\"external\":null");
+    fcgipm_print_fmt(&j->print,
+                     ",\"slots\":%" PRIu32 ",\"ready\":%" PRIu32 ",\"starting\":%" PRIu32
+                     ",\"failures\":%" PRIu32 ",\"retry_s\":%" PRIu32,
+                     p->slots, p->ready, p->starting, p->failures, p->retry_s);
+    fcgipm_print_fmt(&j->print, ",\"waiting\":%" PRIu32 ",\"queue\":%" PRIu32, p->waiting, p->places);
+    put_counters(j, p->counter);
+    fcgipm_print_str(&j->print, ",\n \"workers\":[");
+}
+
+static void put_worker(void *ctx, const fcgipm_view_pool_t *p, const fcgipm_view_worker_t *w)
+{
+    json_t *j = ctx;
+    (void)p;
+
+    fcgipm_print_fmt(&j->print, "%s\n  {\"slot\":%" PRIu32 ",", j->workers ? "," : "", w->slot);
+    j->workers = true;
+    put_string(j, "state", w->state);
+    fcgipm_print_fmt(&j->print,
+                     ",\"generation\":%" PRIu32 ",\"pid\":%" PRIu32 ",\"age_s\":%" PRIu64
+                     ",\"requests\":%" PRIu64 ",\"deaths\":%" PRIu32,
+                     w->generation, w->pid, w->age_s, w->requests, w->deaths);
+    fcgipm_print_fmt(&j->print,
+                     ",\"seats\":{\"total\":%" PRIu32 ",\"idle\":%" PRIu32 ",\"leased\":%" PRIu32
+                     ",\"busy\":%" PRIu32 "}}",
+                     w->seats.total, w->seats.idle, w->seats.leased, w->seats.busy);
+}
+
+static void put_pool_end(void *ctx, const fcgipm_view_pool_t *p)
+{
+    json_t *j = ctx;
+    (void)p;
+
+    fcgipm_print_str(&j->print, "]}");
+}
+
+static void put_end(void *ctx)
+{
+    json_t *j = ctx;
+
+    fcgipm_print_str(&j->print, "]}\n");
+}
+
+void fcgipm_json_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx)
+{
+    static const fcgipm_view_visitor_t visitor = {put_server, put_pool, put_worker, put_pool_end, put_end};
+    json_t json = {.pools = false, .workers = false};
+
+    fcgipm_print_open(&json.print, out, ctx);
+    fcgipm_view_walk(board, now_us, &visitor, &json);
+    fcgipm_print_close(&json.print);
+}
