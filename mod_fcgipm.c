@@ -56,13 +56,13 @@ static void register_hooks(apr_pool_t *pool)
 }
 
 __attribute__((visibility("default"))) AP_DECLARE_MODULE(fcgipm) = {STANDARD20_MODULE_STUFF,
-                             fcgipm_directive_create_dir,
-                             fcgipm_directive_merge_dir,
-                             fcgipm_directive_create_server,
-                             fcgipm_directive_merge_server,
-                             fcgipm_directive_table,
-                             register_hooks,
+                                                                    fcgipm_directive_create_dir,
+                                                                    fcgipm_directive_merge_dir,
+                                                                    fcgipm_directive_create_server,
+                                                                    fcgipm_directive_merge_server,
+                                                                    fcgipm_directive_table,
+                                                                    register_hooks,
 #if defined(AP_MODULE_FLAG_NONE)
-                             AP_MODULE_FLAG_NONE
+                                                                    AP_MODULE_FLAG_NONE
 #endif
 };

@@ -19,73 +19,93 @@
 
 #define FCGIPM_SETTINGS(X)                                                                                   \
     X("FcgiCommand", NULL, LIST, command, 0, 0, NULL, NULL, "program [argument ...]", 1,                     \
-      "The program to run and its arguments, in httpd's quoting; no shell. A relative path starts at "       \
-      "ServerRoot. The "                                                                                     \
-      "program accepts connections on descriptor 0.")                                                        \
+      "The program to run and its arguments. Quotes and backslashes are httpd's; there is no shell, so no "  \
+      "variables, pipes or redirections. A relative path starts at ServerRoot. The program accepts its "     \
+      "connections on descriptor 0, as every FastCGI library does by itself; what it writes to its "         \
+      "standard output and error goes to the error log. A block has either this or FcgiConnect.")            \
     X("FcgiConnect", NULL, ADDRESS, connect, 0, 0, NULL, NULL, "unix:/path | host:port | [::1]:port", 1,     \
-      "In place of FcgiCommand: an application that somebody else runs (php-fpm, spawn-fcgi, another "       \
-      "machine).")                                                                                           \
+      "In place of FcgiCommand: the address of an application that somebody else runs, such as php-fpm, "    \
+      "spawn-fcgi or another machine. A host name is looked up once, when the configuration is read. "       \
+      "FcgiUser, FcgiDirectory, FcgiUmask, FcgiEnv, FcgiProcesses and the times start, idle and stop then "  \
+      "mean nothing.")                                                                                       \
     X("FcgiUser", NULL, STRING, user, 0, 0, NULL, NULL, "user", 1,                                           \
-      "Whom the processes run as; httpd's own User when not given. Never root.")                             \
+      "Whom the processes run as; httpd's own User when not given. Needs httpd to be started as root. "      \
+      "Never root itself.")                                                                                  \
     X("FcgiUser", NULL, STRING, group, 0, 0, NULL, NULL, "[group]", 1,                                       \
-      "The user's own group when not given.")                                                                \
+      "Their group; the user's own, with its supplementary groups, when not given. Never root's.")           \
     X("FcgiDirectory", NULL, STRING, directory, 0, 0, NULL, NULL, "/path", 1,                                \
-      "Working directory; the program's own when not given.")                                                \
+      "The processes' working directory, a full path; the directory of the program when not given. It is "   \
+      "entered as their user.")                                                                              \
     X("FcgiUmask", NULL, OCTAL, umask, 0, 0777, "022", NULL, "octal", 1,                                     \
-      "File creation mask of the processes.")                                                                \
+      "File creation mask of the processes. 022 lets others read new files, 077 keeps them private.")        \
     X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME value", 1,                                         \
-      "A variable in the processes' environment, which is otherwise empty but for PATH. May be repeated.")   \
+      "A variable in the processes' environment; may be repeated. Nothing of httpd's own environment gets "  \
+      "there without FcgiPassEnv: PATH is /usr/local/bin:/usr/bin:/bin unless said otherwise, and there "    \
+      "are FCGIPM_POOL, the name of the block, and FCGIPM_WORKER, a mark by which the manager knows its "    \
+      "processes. Variables of a request are not set here: httpd's SetEnv and SetEnvIf do that.")            \
     X("FcgiProcesses", NULL, COUNT, processes_min, 0, 256, "1", NULL, "min", 1,                              \
-      "Processes that are always there.")                                                                    \
+      "Processes that are always there. With 0 they start with the first request and end after idle.")       \
     X("FcgiProcesses", NULL, COUNT, processes_max, 1, 256, "4", NULL, "max", 1,                              \
-      "Most processes; more than min are started on demand. One number alone is both.")                      \
+      "Most processes; more than min are started while requests wait, and end after idle. One number alone " \
+      "is both.")                                                                                            \
     X("FcgiConcurrency", NULL, COUNT, concurrency, 1, 1024, NULL, NULL, "number", 1,                         \
-      "Requests at a time per process: 1 (default) for most; threads, or PHP_FCGI_CHILDREN, otherwise. "     \
-      "With FcgiConnect: "                                                                                   \
-      "requests at a time in all, 32 by default.")                                                           \
+      "Requests that one process takes at the same time: 1, the default, for most; more for applications "   \
+      "with threads, or with children of their own that share its socket (PHP_FCGI_CHILDREN). With "         \
+      "FcgiConnect: requests at a time in all, 32 by default; no more than the other side has processes.")   \
     X("FcgiKeepConn", NULL, CHOICE, keep_conn, 0, 2, "Auto", "Auto|On|Off", "Auto | On | Off", 1,            \
       "Keep connections to the application open between requests. Auto: for our own processes, not with "    \
-      "FcgiConnect, "                                                                                        \
-      "whose processes others may want as well.")                                                            \
+      "FcgiConnect, whose processes others may want as well (a kept connection to php-fpm holds one of its " \
+      "children).")                                                                                          \
     X("FcgiClientAbort", NULL, CHOICE, client_abort, 0, 1, "Abort", "Abort|Finish", "Abort | Finish", 1,     \
-      "What happens to a request whose client has left: it is aborted, or the application may finish.")      \
+      "What happens to a request whose client has left. Abort: the application is told, or its connection "  \
+      "closed, and its answer thrown away. Finish: it may complete the answer first, for applications that " \
+      "must not be cut off.")                                                                                \
     X("FcgiQueue", "length", COUNT, queue_length, 0, 1000, "100", NULL, "length=number", 1,                  \
-      "Requests that may wait for a process; further ones get 503 at once.")                                 \
+      "Requests that may wait for a process, in the order of their arrival; further ones get 503 at once. "  \
+      "How long they wait is FcgiTimeout queue=.")                                                           \
     X("FcgiTimeout", "start", DURATION, start_us, 100 * FCGIPM_MS, 3600 * FCGIPM_S, "30s", NULL,             \
-      "start=time", 1, "start: a new process must accept connections by then.")                              \
+      "start=time", 1,                                                                                       \
+      "A new process must accept connections by then; otherwise it is stopped and counts as a failed "       \
+      "start.")                                                                                              \
     X("FcgiTimeout", "connect", DURATION, connect_us, 10 * FCGIPM_MS, 600 * FCGIPM_S, "5s", NULL,            \
-      "connect=time", 1, "connect: to the application's socket.")                                            \
+      "connect=time", 1, "Longest wait for a connection to the application's socket.")                       \
     X("FcgiTimeout", "queue", DURATION, queue_us, 0, 3600 * FCGIPM_S, "10s", NULL, "queue=time", 1,          \
-      "queue: longest wait for a process, then 503.")                                                        \
+      "Longest wait for a process, then 503; off: as long as it takes.")                                     \
     X("FcgiTimeout", "read", DURATION, read_us, 0, 86400 * FCGIPM_S, "60s", NULL, "read=time", 1,            \
-      "read: longest silence of the application within a request, then 504 and the process is replaced; "    \
-      "off: none.")                                                                                          \
+      "Longest silence of the application within a request, then 504, and the process is replaced; off: no " \
+      "limit.")                                                                                              \
     X("FcgiTimeout", "request", DURATION, request_us, 0, 604800 * FCGIPM_S, "300s", NULL, "request=time", 1, \
-      "request: the whole request from the first byte sent to the application, then 504; off: no limit.")    \
+      "The whole request, from the first byte sent to the application on, then 504; off: no limit.")         \
     X("FcgiTimeout", "idle", DURATION, idle_us, 0, 604800 * FCGIPM_S, "5m", NULL, "idle=time", 1,            \
-      "idle: a process above min that had nothing to do for so long ends; off: never.")                      \
+      "A process above min that had nothing to do for so long ends; off: never.")                            \
     X("FcgiTimeout", "stop", DURATION, stop_us, 0, 600 * FCGIPM_S, "10s", NULL, "stop=time", 1,              \
-      "stop: from TERM to KILL, for the whole process group.")                                               \
+      "From TERM to KILL when a process is stopped, for its whole process group; 0: KILL follows at once.")  \
     X("FcgiHeadLimit", NULL, SIZE, head_bytes, 1 * FCGIPM_K, 1 * FCGIPM_M, "64K", NULL, "size", 1,           \
-      "Largest response head; a larger one is 502.")                                                         \
+      "Largest head of an answer (status and header fields together); a larger one is 502.")                 \
     X("FcgiRequestBuffer", "memory", SIZE, body_memory_bytes, 0, 16 * FCGIPM_M, "64K", NULL, "memory=size",  \
       1,                                                                                                     \
-      "Request bodies are read whole before a process is taken: in memory up to this, then in a temporary "  \
-      "file.")
+      "A request body is read whole before a process is taken, so that a slow upload holds none: in memory " \
+      "up to this size, beyond it in a temporary file that has no name. How large it may be at all is "      \
+      "httpd's LimitRequestBody.")
 
 /* Directives that are no setting of a pool: name, scope, syntax, default, doc. */
 #define FCGIPM_DIRECTIVES(X)                                                                                 \
     X("<FcgiServer>", "server config, virtual host", "<FcgiServer NAME> ... </FcgiServer>", "",              \
-      "Describes an application and its processes. In the main server it can be named by every virtual "     \
-      "host, in a "                                                                                          \
-      "virtual host it is private to it.")                                                                   \
+      "Describes an application and its processes. NAME is 1 to 63 letters, digits, dots, underscores or "   \
+      "hyphens. A block in the main server can be named by every virtual host, and they share its "          \
+      "processes; a block in a virtual host is private to it, and goes before one of the main server with "  \
+      "the same name. Exactly one of FcgiCommand and FcgiConnect must be in it. A reload with a changed "    \
+      "block starts the new processes before the old ones end; an unchanged block is not touched.")          \
     X("FcgiPass", "location, directory", "FcgiPass NAME [prefix=/path] | None", "",                          \
       "The application that answers here. In <Location \"/blog\"> SCRIPT_NAME is /blog and PATH_INFO the "   \
-      "rest; in a "                                                                                          \
-      "pattern say prefix=/path; elsewhere the file that httpd finds is the script. SetHandler fcgipm:NAME " \
-      "is the same.")                                                                                        \
+      "rest, and no file is looked for; in a pattern (LocationMatch, or a Location with ~, * or ?) say "     \
+      "prefix=/path, as the pattern does not tell. Elsewhere (Directory, Files, FilesMatch) the file that "  \
+      "httpd finds is the script, and one that is missing is 404. None takes a part of a larger place out "  \
+      "again. SetHandler fcgipm:NAME is the same. Not in .htaccess.")                                        \
     X("FcgiPassEnv", "FcgiServer block", "FcgiPassEnv NAME ...", "",                                         \
-      "Variables of httpd's own environment that the processes get, read when the configuration is.")        \
+      "Variables of httpd's own environment that the processes get, with the values they have when the "     \
+      "configuration is read. One that is not set is skipped with a warning.")                               \
     X("FcgiRuntimeDir", "server config", "FcgiRuntimeDir DIR", "fcgipm in httpd's runtime directory",        \
-      "Sockets and state; made if missing, and refused if others can write there.")
+      "Sockets and state; made if missing, and refused if others can write there. At most 80 bytes. A "      \
+      "relative path starts at httpd's runtime directory.")
 #endif

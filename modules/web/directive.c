@@ -607,6 +607,8 @@ static const command_rec fixed_directives[] = {
                   "DIR: sockets and state, default fcgipm in httpd's runtime directory"),
     AP_INIT_TAKE12("FcgiPass", pass_directive, NULL, ACCESS_CONF,
                    "NAME [prefix=/path] | None: the application that answers here"),
+    AP_INIT_RAW_ARGS("FcgiPassEnv", pool_directive, NULL, RSRC_CONF,
+                     "NAME ...: variables of httpd's own environment for the processes"),
     AP_INIT_TAKE1("SetHandler", set_handler, NULL, OR_FILEINFO, "httpd's own; fcgipm:NAME is seen here too"),
     AP_INIT_ITERATE2("AddHandler", add_handler, NULL, OR_FILEINFO,
                      "httpd's own; fcgipm:NAME is seen here too"),

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "web/handler.h"
+
+#include <poll.h>
+#include <string.h>
+
+#include <apr_portable.h>
+#include <apr_strings.h>
+#include <http_connection.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_protocol.h>
+
+#include "link/exchange.h"
+#include "share/stat.h"
+#include "web/body.h"
+#include "web/errors.h"
+#include "web/guard.h"
+#include "web/match.h"
+#include "web/params.h"
+#include "web/reply.h"
+
+APLOG_USE_MODULE(fcgipm);
+
+#define TRIES_MAX     3
+#define LINGER_US     apr_time_from_sec(2) /* for an application whose client has left to notice */
+#define LINGER_MAX_US apr_time_from_sec(60)
+#define SCRIPT_US     apr_time_from_sec(10)
+#define FLAGS_AT      10 /* in the params block: BEGIN_REQUEST's flags */
+
+/* One request on its way. */
+typedef struct job {
+    request_rec *r;
+    fcgipm_match_t match;
+    const fcgipm_setting_t *setting;
+    uint32_t pool; /* board index as configured */
+    fcgipm_link_t *link;
+    fcgipm_board_t *board;
+    fcgipm_body_t *body;
+    fcgipm_reply_t *reply;
+    unsigned char *params;
+    apr_size_t params_len;
+    fcgipm_errors_t errors;
+    fcgipm_lease_t lease;
+    fcgipm_exchange_t x;
+    fcgipm_fault_t fault;
+    apr_time_t started;
+    unsigned retries;
+    uint32_t avoid; /* slot number that failed */
+    bool deaf;      /* the client has left, and the application may finish */
+} job_t;
+
+/* --- what the exchange asks for --- */
+
+static char *on_buffer(void *ctx, size_t *cap)
+{
+    job_t *job = ctx;
+
+    return fcgipm_reply_buffer(job->reply, cap);
+}
+
+static bool may_finish(const job_t *job)
+{
+    return job->setting->client_abort == 1;
+}
+
+static apr_status_t client_left(job_t *job, apr_status_t rv)
+{
+    if (rv == APR_SUCCESS || fcgipm_reply_fault(job->reply))
+        return rv;
+    job->deaf = may_finish(job);
+    return job->deaf ? APR_SUCCESS : APR_ECONNABORTED;
+}
+
+static apr_status_t on_answer(void *ctx, char *data, size_t len)
+{
+    job_t *job = ctx;
+
+    return job->deaf ? APR_SUCCESS : client_left(job, fcgipm_reply_answer(job->reply, data, len));
+}
+
+static apr_status_t on_pause(void *ctx)
+{
+    job_t *job = ctx;
+
+    return job->deaf ? APR_SUCCESS : client_left(job, fcgipm_reply_pause(job->reply));
+}
+
+static void on_errors(void *ctx, const char *data, size_t len)
+{
+    job_t *job = ctx;
+
+    fcgipm_errors_take(&job->errors, data, len);
+}
+
+static apr_status_t on_body(void *ctx, const char **data, size_t *len)
+{
+    job_t *job = ctx;
+
+    return fcgipm_body_next(job->body, data, len);
+}
+
+/* A stream of HTTP/2 has no socket of its own; mod_http2 marks its connection. */
+static int client_descriptor(const request_rec *r)
+{
+    apr_socket_t *socket = r->connection->master ? NULL : ap_get_conn_socket(r->connection);
+    apr_os_sock_t fd;
+
+    return socket && apr_os_sock_get(&fd, socket) == APR_SUCCESS ? fd : -1;
+}
+
+/* A client that closes only its sending side has left too: no browser does that, and the two cannot be told
+ * apart. */
+static bool on_gone(void *ctx)
+{
+    const job_t *job = ctx;
+    struct pollfd client = {.fd = client_descriptor(job->r), .events = POLLRDHUP};
+
+    if (may_finish(job))
+        return false;
+    if (job->r->connection->aborted)
+        return true;
+    return client.fd >= 0 && poll(&client, 1, 0) > 0 && (client.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+static const fcgipm_exchange_ops_t ops = {.buffer = on_buffer,
+                                          .answer = on_answer,
+                                          .pause = on_pause,
+                                          .errors = on_errors,
+                                          .body = on_body,
+                                          .gone = on_gone};
+
+/* --- what an administrator can see of it --- */
+
+static void note(const job_t *job, const char *name, apr_int64_t value)
+{
+    apr_table_setn(job->r->notes, name, apr_psprintf(job->r->pool, "%" APR_INT64_T_FMT, value));
+}
+
+static void write_notes(const job_t *job)
+{
+    apr_table_setn(job->r->notes, "fcgipm-pool", job->setting->name ? job->setting->name : job->match.name);
+    note(job, "fcgipm-pid", job->lease.pid);
+    note(job, "fcgipm-slot", job->lease.slot);
+    note(job, "fcgipm-queue-us", job->lease.queue_us);
+    note(job, "fcgipm-connect-us", job->lease.connect_us);
+    note(job, "fcgipm-retries", job->retries);
+}
+
+static void write_times(const job_t *job)
+{
+    note(job, "fcgipm-firstbyte-us", job->x.result.first_byte_us);
+    note(job, "fcgipm-app-us", apr_time_now() - job->started);
+}
+
+/* The one line of a request that went wrong. */
+#define LOG_JOB(job, level, number, rv, what, next)                                                          \
+    ap_log_rerror(APLOG_MARK, level, rv, (job)->r, number ": pool %s slot %u pid %u: %s; %s",                \
+                  (job)->match.name, (job)->lease.slot, (job)->lease.pid, what, next)
+
+/* --- one attempt --- */
+
+static bool idempotent(const request_rec *r)
+{
+    return r->method_number == M_GET || r->method_number == M_OPTIONS; /* HEAD is M_GET */
+}
+
+static int unavailable(job_t *job, int status, const char *number)
+{
+    request_rec *r = job->r;
+
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: pool %s: %s; answered %d", number, job->match.name,
+                  job->fault.sentence, status);
+    if (status == HTTP_SERVICE_UNAVAILABLE)
+        apr_table_setn(r->err_headers_out, "Retry-After", job->fault.status == APR_ENOPROC ? "10" : "5");
+    fcgipm_stat_failed_add(job->board, job->pool, 1);
+    return status;
+}
+
+/* A client that has left gets nothing; the access log shall show what happened. */
+static int gone(job_t *job)
+{
+    request_rec *r = job->r;
+
+    fcgipm_stat_client_gone_add(job->board, job->pool, 1);
+    r->connection->aborted = 1;
+    r->connection->keepalive = AP_CONN_CLOSE;
+    if (!fcgipm_reply_begun(job->reply)) {
+        r->status = 499;
+        r->status_line = "499 Client Closed Request";
+    }
+    return OK;
+}
+
+static int not_leased(job_t *job, apr_status_t rv)
+{
+    if (rv == APR_ECONNABORTED)
+        return gone(job);
+    if (rv == APR_EBUSY)
+        return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0600");
+    if (rv == APR_TIMEUP)
+        return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0601");
+    if (rv == APR_ENOPROC)
+        return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0602");
+    return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0603");
+}
+
+/* An index that was given to another pool since this child's configuration was read must not get its
+ * requests. */
+static bool right_pool(const job_t *job)
+{
+    return job->match.script ||
+           fcgipm_atom_get(&job->board->pool[job->lease.pool].key) == job->match.pool->world.key;
+}
+
+static apr_status_t lease(job_t *job)
+{
+    fcgipm_wish_t wish = {.pool = job->pool,
+                          .setting = job->setting,
+                          .fresh = !idempotent(job->r),
+                          .avoid_seat_slot = job->avoid,
+                          .gone = on_gone,
+                          .ctx = job};
+    apr_status_t rv = fcgipm_lease_acquire(job->link, &job->lease, &wish, &job->fault);
+
+    if (rv == APR_SUCCESS && !right_pool(job)) {
+        fcgipm_lease_release(job->link, &job->lease, FCGIPM_LEASE_CLOSE, false);
+        return fcgipm_fault_set(&job->fault, APR_ENOPROC, "pool", "its place is another pool's now");
+    }
+    return rv;
+}
+
+static apr_status_t exchange(job_t *job)
+{
+    const fcgipm_setting_t *s = job->setting;
+
+    job->params[FLAGS_AT] = job->lease.keep ? FCGIPM_KEEP_CONN : 0;
+    fcgipm_errors_begin(&job->errors, job->r, job->match.name, job->board, job->lease.pool, job->lease.slot,
+                        job->lease.pid);
+    fcgipm_exchange_init(&job->x, &ops, job, job->lease.fd);
+    job->x.head = job->params;
+    job->x.head_len = job->params_len;
+    job->x.client_fd = may_finish(job) ? -1 : client_descriptor(job->r);
+    job->x.read_us = s->read_us;
+    job->x.deadline_us = s->request_us ? apr_time_now() + s->request_us : 0;
+    return fcgipm_exchange_run(&job->x);
+}
+
+/* --- what came of it --- */
+
+typedef enum verdict { ANSWERED, AGAIN, GIVEN_UP } verdict_t;
+
+static void count(const job_t *job, bool done)
+{
+    uint32_t pool = job->pool;
+
+    if (done)
+        fcgipm_stat_done_add(job->board, pool, 1);
+    else
+        fcgipm_stat_failed_add(job->board, pool, 1);
+    fcgipm_stat_bytes_in_add(job->board, pool, job->x.result.body_sent);
+    fcgipm_stat_bytes_out_add(job->board, pool, job->x.result.answer_read);
+}
+
+static bool may_repeat(const job_t *job)
+{
+    if (fcgipm_reply_begun(job->reply) || job->retries + 1 >= TRIES_MAX)
+        return false;
+    switch (job->x.fault.phase) {
+    case FCGIPM_PHASE_NOTHING_SENT:
+        return true;
+    case FCGIPM_PHASE_SENT:
+        return idempotent(job->r);
+    default:
+        return false;
+    }
+}
+
+static const char *what_next(const job_t *job)
+{
+    return fcgipm_reply_begun(job->reply) ? "the answer is cut off" : "answered 502";
+}
+
+/* END_REQUEST came. */
+static verdict_t on_end(job_t *job, int *status)
+{
+    const fcgipm_exchange_result_t *result = &job->x.result;
+    bool complete = result->protocol_status == FCGIPM_STATUS_REQUEST_COMPLETE;
+    fcgipm_lease_t was = job->lease;
+
+    fcgipm_lease_release(job->link, &job->lease,
+                         complete && result->reusable ? FCGIPM_LEASE_KEEP : FCGIPM_LEASE_CLOSE, complete);
+    job->lease = was;
+    job->lease.fd = -1;
+    if (complete) {
+        if (job->deaf) {
+            *status = gone(job);
+            return ANSWERED;
+        }
+        *status = fcgipm_reply_finish(job->reply, true);
+        if (fcgipm_reply_fault(job->reply)) {
+            LOG_JOB(job, APLOG_ERR, "FPM0610", 0, fcgipm_reply_fault(job->reply), what_next(job));
+            return GIVEN_UP;
+        }
+        return ANSWERED;
+    }
+    /* The application says that it has not worked on it: any method may go elsewhere (FCGI 1.0 section 5.5).
+     */
+    if (result->protocol_status == FCGIPM_STATUS_OVERLOADED ||
+        result->protocol_status == FCGIPM_STATUS_CANT_MPX_CONN) {
+        if (!fcgipm_reply_begun(job->reply) && job->retries + 1 < TRIES_MAX)
+            return AGAIN;
+        LOG_JOB(job, APLOG_ERR, "FPM0611", 0, "it refuses the request (overloaded)",
+                fcgipm_reply_begun(job->reply) ? "the answer is cut off" : "answered 503");
+        *status = fcgipm_reply_finish(job->reply, false);
+        if (*status == HTTP_BAD_GATEWAY) {
+            *status = HTTP_SERVICE_UNAVAILABLE;
+            apr_table_setn(job->r->err_headers_out, "Retry-After", "5");
+        }
+        return GIVEN_UP;
+    }
+    LOG_JOB(job, APLOG_ERR, "FPM0612", 0,
+            result->protocol_status == FCGIPM_STATUS_UNKNOWN_ROLE
+                ? "it does not know the responder's role"
+                : "it ended the request with an unknown status",
+            what_next(job));
+    *status = fcgipm_reply_finish(job->reply, false);
+    return GIVEN_UP;
+}
+
+static void release(job_t *job, fcgipm_lease_end_t end)
+{
+    fcgipm_lease_t was = job->lease;
+
+    fcgipm_lease_release(job->link, &job->lease, end, false);
+    job->lease = was; /* for the log */
+    job->lease.fd = -1;
+}
+
+static verdict_t on_timeout(job_t *job, int *status)
+{
+    release(job, FCGIPM_LEASE_HUNG);
+    LOG_JOB(job, APLOG_ERR, "FPM0613", 0, job->x.fault.sentence,
+            fcgipm_reply_begun(job->reply) ? "the answer is cut off and the process is replaced"
+                                           : "answered 504 and the process is replaced");
+    *status = fcgipm_reply_finish(job->reply, false);
+    if (*status == HTTP_BAD_GATEWAY)
+        *status = HTTP_GATEWAY_TIME_OUT;
+    return GIVEN_UP;
+}
+
+static verdict_t on_client_gone(job_t *job, int *status)
+{
+    apr_interval_time_t limit = job->setting->request_us ? job->setting->request_us : LINGER_MAX_US;
+    fcgipm_lease_t was = job->lease;
+
+    fcgipm_exchange_linger(&job->x, job->link, &job->lease, LINGER_US, limit);
+    job->lease = was;
+    job->lease.fd = -1;
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, job->r,
+                  "FPM0614: pool %s slot %u pid %u: the client has left; the request is aborted",
+                  job->match.name, was.slot, was.pid);
+    *status = gone(job);
+    return ANSWERED;
+}
+
+static verdict_t on_failure(job_t *job, apr_status_t rv, int *status)
+{
+    const char *refused = fcgipm_reply_fault(job->reply);
+    bool again = !refused && may_repeat(job);
+
+    release(job, FCGIPM_LEASE_BROKEN);
+    if (again) {
+        LOG_JOB(job, APLOG_INFO, "FPM0615", 0, job->x.fault.sentence, "tried again");
+        return AGAIN;
+    }
+    LOG_JOB(job, APLOG_ERR, "FPM0616", refused || rv == APR_EOF || rv == APR_EGENERAL ? 0 : rv,
+            refused ? refused : job->x.fault.sentence, what_next(job));
+    *status = fcgipm_reply_finish(job->reply, false);
+    return GIVEN_UP;
+}
+
+static verdict_t judge(job_t *job, apr_status_t rv, int *status)
+{
+    fcgipm_errors_end(&job->errors);
+    if (rv == APR_SUCCESS)
+        return on_end(job, status);
+    if (rv == APR_TIMEUP)
+        return on_timeout(job, status);
+    if (rv == APR_ECONNABORTED && !fcgipm_reply_fault(job->reply))
+        return on_client_gone(job, status);
+    return on_failure(job, rv, status);
+}
+
+static bool prepare_again(job_t *job)
+{
+    job->retries++;
+    job->avoid = job->lease.slot;
+    fcgipm_stat_retried_add(job->board, job->pool, 1);
+    fcgipm_reply_reset(job->reply);
+    return fcgipm_body_rewind(job->body) == APR_SUCCESS;
+}
+
+static int run(job_t *job)
+{
+    for (;;) {
+        int status = HTTP_INTERNAL_SERVER_ERROR;
+        apr_status_t rv = lease(job);
+        verdict_t verdict;
+
+        if (rv != APR_SUCCESS)
+            return not_leased(job, rv);
+        write_notes(job);
+        rv = exchange(job);
+        write_times(job);
+        verdict = judge(job, rv, &status);
+        if (verdict != AGAIN || !prepare_again(job)) {
+            count(job, verdict == ANSWERED);
+            return status;
+        }
+    }
+}
+
+/* --- the handler --- */
+
+static int find_pool(job_t *job)
+{
+    if (!job->match.script) {
+        job->pool = job->match.pool->world.index;
+        job->setting = job->match.pool->setting;
+        return OK;
+    }
+    job->setting = fcgipm_directive_server(job->r->server)->script;
+    if (fcgipm_lease_script(job->link, job->match.name, SCRIPT_US, &job->pool, &job->fault) != APR_SUCCESS)
+        return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0604");
+    return OK;
+}
+
+int fcgipm_handler_run(request_rec *r)
+{
+    job_t *job;
+    fcgipm_match_t match;
+    int status = fcgipm_match_request(r, &match);
+
+    if (status != OK)
+        return status;
+    job = apr_pcalloc(r->pool, sizeof *job);
+    job->r = r;
+    job->match = match;
+    job->avoid = UINT32_MAX;
+    job->started = apr_time_now();
+    job->link = fcgipm_guard_link();
+    job->board = (fcgipm_board_t *)(uintptr_t)fcgipm_guard_board();
+    fcgipm_fault_clear(&job->fault);
+    if (!job->link || !job->board) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FPM0605: this httpd child has no link to the applications");
+        return HTTP_SERVICE_UNAVAILABLE;
+    }
+    job->setting = match.script ? fcgipm_directive_server(r->server)->script : match.pool->setting;
+    if ((status = fcgipm_body_read(r, job->setting->body_memory_bytes, &job->body)) != OK ||
+        (status = find_pool(job)) != OK)
+        return status;
+    if (fcgipm_params_build(r, &match, fcgipm_body_length(job->body), &job->params, &job->params_len) !=
+        APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FPM0606: the request's variables cannot be sent to pool %s; answered 500", match.name);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    job->reply = fcgipm_reply_create(r, job->setting->head_bytes, match.name, r->header_only);
+    return run(job);
+}

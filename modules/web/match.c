@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "web/match.h"
+
+#include <string.h>
+
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_protocol.h>
+
+APLOG_USE_MODULE(fcgipm);
+
+#define HANDLER_PREFIX "fcgipm:"
+#define SCRIPT_HANDLER "fcgipm-script"
+
+/* The application mounted here, whatever the files are; NULL: file mode, or not ours. */
+static const fcgipm_dir_conf_t *mounted(const request_rec *r)
+{
+    const fcgipm_dir_conf_t *dir = fcgipm_directive_dir(r);
+
+    return dir && dir->pass && dir->pass[0] && dir->prefix ? dir : NULL;
+}
+
+/* httpd goes on to look for a file unless it is told a name; this one no file has. */
+int fcgipm_match_translate(request_rec *r)
+{
+    const fcgipm_dir_conf_t *dir = mounted(r);
+
+    if (!dir || !r->uri || r->uri[0] != '/')
+        return DECLINED;
+    r->filename = apr_pstrcat(r->pool, HANDLER_PREFIX, dir->pass, r->uri, NULL);
+    return OK;
+}
+
+int fcgipm_match_map_to_storage(request_rec *r)
+{
+    if (!mounted(r) || !r->filename || strncmp(r->filename, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
+        return DECLINED;
+    return OK;
+}
+
+/* In file mode only what is a file: directories are mod_dir's, and what is not there may have a
+ * FallbackResource. */
+int fcgipm_match_fixups(request_rec *r)
+{
+    const fcgipm_dir_conf_t *dir = fcgipm_directive_dir(r);
+
+    if (!dir || !dir->pass || !dir->pass[0])
+        return DECLINED;
+    if (!dir->prefix && r->finfo.filetype != APR_REG && r->finfo.filetype != APR_LNK)
+        return DECLINED;
+    r->handler = apr_pstrcat(r->pool, HANDLER_PREFIX, dir->pass, NULL);
+    return DECLINED;
+}
+
+static int refuse(request_rec *r, int status, const char *number, const char *what)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "%s: %s: %s", number, what,
+                  r->filename ? r->filename : r->uri);
+    return status;
+}
+
+/* As for any script: a file must be there, and PATH_INFO be wanted. */
+static int check_file(request_rec *r)
+{
+    if (r->finfo.filetype == APR_NOFILE)
+        return refuse(r, HTTP_NOT_FOUND, "FPM0662", "there is no such script");
+    if (r->finfo.filetype == APR_DIR)
+        return refuse(r, HTTP_FORBIDDEN, "FPM0663", "a directory is not a script");
+    if (r->used_path_info == AP_REQ_REJECT_PATH_INFO && r->path_info && r->path_info[0])
+        return refuse(r, HTTP_NOT_FOUND, "FPM0664", "AcceptPathInfo is off");
+    return OK;
+}
+
+static int match_script(request_rec *r, fcgipm_match_t *match)
+{
+    int status;
+
+    if (!(ap_allow_options(r) & OPT_EXECCGI))
+        return refuse(r, HTTP_FORBIDDEN, "FPM0665", "Options ExecCGI is off here");
+    if ((status = check_file(r)) != OK)
+        return status;
+    if (!(r->finfo.protection & (APR_UEXECUTE | APR_GEXECUTE | APR_WEXECUTE)))
+        return refuse(r, HTTP_FORBIDDEN, "FPM0666", "the script is not executable");
+    match->script = true;
+    match->name = r->filename;
+    return OK;
+}
+
+/* Does `uri` lie at or below the mount point? */
+static bool below(const char *uri, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    return !strncmp(uri, prefix, len) && (uri[len] == '\0' || uri[len] == '/');
+}
+
+static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
+{
+    const fcgipm_dir_conf_t *dir = fcgipm_directive_dir(r);
+
+    match->name = name;
+    match->pool = fcgipm_directive_pool(r->server, name);
+    if (!match->pool) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FPM0667: there is no <FcgiServer %s> for this virtual host", name);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (!fcgipm_directive_opened(r, name)) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FPM0668: the server's configuration does not open application %s to this place; "
+                      "FcgiPass, SetHandler or AddHandler there does",
+                      name);
+        return HTTP_FORBIDDEN;
+    }
+    if (!dir || !dir->pass || strcmp(dir->pass, name) || !dir->prefix)
+        return check_file(r);
+    if (!below(r->uri, dir->prefix)) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FPM0669: %s is not below prefix=%s of FcgiPass %s; SCRIPT_NAME would be wrong", r->uri,
+                      dir->prefix, name);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    match->prefix = dir->prefix;
+    return OK;
+}
+
+int fcgipm_match_request(request_rec *r, fcgipm_match_t *match)
+{
+    memset(match, 0, sizeof *match);
+    if (!r->handler)
+        return DECLINED;
+    if (!strcmp(r->handler, SCRIPT_HANDLER))
+        return match_script(r, match);
+    if (strncmp(r->handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
+        return DECLINED;
+    return match_pool(r, r->handler + strlen(HANDLER_PREFIX), match);
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "web/params.h"
+
+#include <string.h>
+
+#include <apr_strings.h>
+#include <http_core.h>
+#include <util_script.h>
+
+#include "wire/pairs.h"
+
+#define BEGIN_LEN  16
+#define REQUEST_ID 1u
+
+/* --- where the script is (RFC 3875 sections 4.1.5, 4.1.6, 4.1.13) --- */
+
+static void set_or_unset(apr_table_t *env, const char *name, const char *value)
+{
+    if (value)
+        apr_table_setn(env, name, value);
+    else
+        apr_table_unset(env, name);
+}
+
+static const char *path_translated(request_rec *r, const char *path_info)
+{
+    const char *root = ap_document_root(r);
+
+    return path_info[0] && root ? apr_pstrcat(r->pool, root, path_info, NULL) : NULL;
+}
+
+/* A mounted application: its script name is the mount point, nothing in the file system is meant. */
+static void add_mount_vars(request_rec *r, const char *prefix)
+{
+    const char *path_info = r->uri + strlen(prefix);
+    char *own = r->path_info;
+
+    r->path_info = NULL; /* or httpd would look the path up in a subrequest, for PATH_TRANSLATED */
+    ap_add_cgi_vars(r);
+    r->path_info = own;
+    apr_table_setn(r->subprocess_env, "SCRIPT_NAME", prefix);
+    set_or_unset(r->subprocess_env, "PATH_INFO", path_info[0] ? path_info : NULL);
+    set_or_unset(r->subprocess_env, "PATH_TRANSLATED", path_translated(r, path_info));
+    apr_table_unset(r->subprocess_env, "SCRIPT_FILENAME");
+}
+
+/* --- what must not be there, or be otherwise --- */
+
+static void set_length(request_rec *r, apr_off_t length)
+{
+    if (length >= 0)
+        apr_table_setn(r->subprocess_env, "CONTENT_LENGTH", apr_off_t_toa(r->pool, length));
+    else
+        apr_table_unset(r->subprocess_env, "CONTENT_LENGTH");
+    /* It arrives whole and with a length, however it was sent; and "100 Continue" has been said. */
+    apr_table_unset(r->subprocess_env, "HTTP_TRANSFER_ENCODING");
+    apr_table_unset(r->subprocess_env, "HTTP_CONTENT_LENGTH");
+    apr_table_unset(r->subprocess_env, "HTTP_EXPECT");
+}
+
+/* Header names with other bytes than letters, digits and hyphens httpd has already left out, so that no "_"
+ * twin spoofs another (t/42-params.t holds it to that). */
+static void drop_dangerous(request_rec *r)
+{
+    /* CVE-2016-5385 and its kin: no client chooses a proxy for the application. */
+    apr_table_unset(r->subprocess_env, "HTTP_PROXY");
+}
+
+/* --- bytes --- */
+
+static size_t payload_size(const apr_array_header_t *env)
+{
+    size_t total = 0;
+
+    for (int i = 0; i < env->nelts; i++) {
+        const apr_table_entry_t *e = &((apr_table_entry_t *)env->elts)[i];
+        size_t size = e->key ? fcgipm_pairs_size(strlen(e->key), e->val ? strlen(e->val) : 0) : 0;
+
+        if (size == SIZE_MAX || size > SIZE_MAX / 4 - total)
+            return SIZE_MAX;
+        total += size;
+    }
+    return total;
+}
+
+static apr_status_t encode(request_rec *r, unsigned char **block, apr_size_t *len)
+{
+    const apr_array_header_t *env = apr_table_elts(r->subprocess_env);
+    size_t payload = payload_size(env), cap;
+    fcgipm_pairs_writer_t w;
+
+    if (payload == SIZE_MAX)
+        return APR_ENOSPC;
+    cap = fcgipm_pairs_block_size(payload);
+    *block = apr_palloc(r->pool, BEGIN_LEN + cap);
+    fcgipm_record_put_begin(*block, REQUEST_ID, FCGIPM_ROLE_RESPONDER, 0);
+    fcgipm_pairs_writer_init(&w, *block + BEGIN_LEN, cap, FCGIPM_TYPE_PARAMS, REQUEST_ID);
+    for (int i = 0; i < env->nelts; i++) {
+        const apr_table_entry_t *e = &((apr_table_entry_t *)env->elts)[i];
+
+        if (e->key &&
+            !fcgipm_pairs_put(&w, e->key, strlen(e->key), e->val ? e->val : "", e->val ? strlen(e->val) : 0))
+            return APR_ENOSPC;
+    }
+    cap = fcgipm_pairs_finish(&w, true);
+    *len = BEGIN_LEN + cap;
+    return cap ? APR_SUCCESS : APR_ENOSPC;
+}
+
+apr_status_t fcgipm_params_build(request_rec *r, const fcgipm_match_t *match, apr_off_t content_length,
+                                 unsigned char **block, apr_size_t *len)
+{
+    ap_add_common_vars(r);
+    if (match->prefix)
+        add_mount_vars(r, match->prefix);
+    else
+        ap_add_cgi_vars(r);
+    set_length(r, content_length);
+    drop_dangerous(r);
+    return encode(r, block, len);
+}
