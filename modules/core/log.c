@@ -6,11 +6,14 @@
 
 static void log_to_stderr(void *ctx, int level, apr_status_t status, unsigned scope, const char *line)
 {
+    char text[4096];
+
     (void)ctx;
+    fcgipm_log_escape(text, sizeof text, line, strlen(line));
     if (status)
-        fprintf(stderr, "[fcgipm:%d] (%d) [%u] %s\n", level, status, scope, line);
+        fprintf(stderr, "[fcgipm:%d] (%d) [%u] %s\n", level, status, scope, text);
     else
-        fprintf(stderr, "[fcgipm:%d] [%u] %s\n", level, scope, line);
+        fprintf(stderr, "[fcgipm:%d] [%u] %s\n", level, scope, text);
 }
 
 static fcgipm_log_fn *log_fn = log_to_stderr;
@@ -39,6 +42,13 @@ void fcgipm_log_write(int level, apr_status_t status, unsigned scope, unsigned n
     vsnprintf(line + len, sizeof line - (size_t)len, fmt, args);
     va_end(args);
     log_fn(log_ctx, level, status, scope, line);
+}
+
+void fcgipm_log_plain(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] == '\0')
+            text[i] = '?';
 }
 
 /* Bytes of a well-formed UTF-8 sequence of two to four bytes at src, or 0. */

@@ -21,8 +21,8 @@ enum {
     FCGIPM_LOG_TRACE = 8
 };
 
-/* line: without newline, already escaped. scope: the pool's log scope (an index that web understands, 0 = the
- * main server). */
+/* line: without newline or NUL; the function escapes what its log cannot bear (httpd's does). scope: the
+ * pool's log scope (an index that web understands, 0 = the main server). */
 typedef void fcgipm_log_fn(void *ctx, int level, apr_status_t status, unsigned scope, const char *line);
 
 /* Set the logger and the highest level it wants. Call before threads exist or from one thread. */
@@ -40,6 +40,8 @@ void fcgipm_log_write(int level, apr_status_t status, unsigned scope, unsigned n
             fcgipm_log_write((level), (status), (scope), (number), __VA_ARGS__);                             \
     } while (0)
 
+/* Make bytes printable with %.*s: NUL becomes '?'. */
+void fcgipm_log_plain(char *text, size_t len);
 /* Copy src (len bytes) to dst (cap, always NUL-terminated) with control bytes, quotes' backslash and bytes
  * over 126 as \xHH; what does not fit is cut and marked with "...". Returns strlen(dst). Valid UTF-8 is kept.
  */

@@ -66,7 +66,8 @@ typedef struct fcgipm_setting_row {
 extern const fcgipm_setting_row_t fcgipm_setting_rows[];
 extern const unsigned fcgipm_setting_row_count;
 
-/* Values that depend on others and were not said (concurrency 0 of an external pool). After all directives, before check. */
+/* Values that depend on others and were not said (concurrency 0 of an external pool). After all directives,
+ * before check. */
 void fcgipm_setting_finish(fcgipm_setting_t *s);
 void fcgipm_setting_defaults(fcgipm_setting_t *s, apr_pool_t *pool);
 /* Set the member of `row` from text. NULL on success, else a sentence naming directive, value, and what would

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "pm/daemon.h"
 #include "share/msg.h"
 
 /* --- signals, as bytes in a pipe --- */

@@ -10,11 +10,12 @@
 #include <stdbool.h>
 #include <apr_pools.h>
 #include "core/addr.h"
-#include "pm/daemon.h"
+#include "pm/tally.h"
 #include "pm/output.h"
 #include "pm/policy.h"
 #include "pm/spawn.h"
 #include "share/slot.h"
+#include "share/world.h"
 
 typedef struct fcgipm_manager fcgipm_manager_t;
 typedef struct fcgipm_app fcgipm_app_t;
@@ -60,7 +61,7 @@ struct fcgipm_app {
 };
 
 struct fcgipm_manager {
-    const fcgipm_daemon_env_t *env;
+    const struct fcgipm_daemon_env *env;
     apr_pool_t *pool;
     fcgipm_world_t *world;
     apr_pool_t *world_pool;

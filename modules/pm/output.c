@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pm/output.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -39,18 +40,16 @@ static int over_rate(fcgipm_output_t *out, int64_t now)
 
 static void emit(fcgipm_output_t *out, int64_t now)
 {
-    char text[FCGIPM_OUTPUT_LINE * 2];
-
     if (out->len && out->line[out->len - 1] == '\r')
         out->len--;
     if (out->len == 0)
         return;
-    fcgipm_log_escape(out->last, sizeof out->last, out->line, out->len);
+    fcgipm_log_plain(out->line, out->len);
+    snprintf(out->last, sizeof out->last, "%.*s", (int)out->len, out->line);
     if (over_rate(out, now)) {
         out->dropped++;
         out->lost++;
     } else {
-        fcgipm_log_escape(text, sizeof text, out->line, out->len);
         out->lines++;
         FCGIPM_LOG(302, FCGIPM_LOG_WARN, 0, out->scope, "pool %s slot %u pid %u: %s", out->pool, out->slot,
                    out->pid, text);

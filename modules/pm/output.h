@@ -3,7 +3,7 @@
 #define FCGIPM_PM_OUTPUT_H
 /*
  * What: what workers write to stdout and stderr, as log lines: put together over reads, cut at a length,
- * escaped, tagged with pool, slot and pid, and limited in rate per worker. What the application writes is
+ * tagged with pool, slot and pid, and limited in rate per worker. What the application writes is
  * data, never a log line of its own making (PROMISES R6). The last lines are kept for the obituary of a
  * worker that does not start.
  */
@@ -21,7 +21,7 @@ typedef struct fcgipm_output {
     int64_t window_us; /* begin of the current second's window */
     unsigned in_window, dropped;
     uint64_t lines, lost; /* since the worker's start */
-    char last[256];       /* the last line, escaped */
+    char last[256];       /* the last line */
 } fcgipm_output_t;
 
 void fcgipm_output_begin(fcgipm_output_t *out, const char *pool, uint32_t slot, uint32_t pid, unsigned scope);

@@ -374,12 +374,12 @@ static void say_next(char *out, size_t cap, const fcgipm_app_t *app, int64_t del
 }
 
 /* One line per step of a crash loop, not per try: failures beyond the longest delay say nothing new. */
-static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, int64_t life_us, uint64_t served,
-                           int64_t delay_us)
+static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, bool clean, int64_t life_us,
+                           uint64_t served, int64_t delay_us)
 {
     fcgipm_app_t *app = w->app;
     unsigned failures = app->tally.failures;
-    int level = failures > LOUD_FAILURES ? FCGIPM_LOG_DEBUG : FCGIPM_LOG_WARN;
+    int level = failures > LOUD_FAILURES ? FCGIPM_LOG_DEBUG : clean ? FCGIPM_LOG_INFO : FCGIPM_LOG_WARN;
     const char *last = w->output.last;
     char next[96];
 
@@ -402,7 +402,8 @@ static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, int6
 }
 
 /* A worker has gone that nobody told to go. */
-static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int64_t life_us, uint64_t served)
+static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int status, int64_t life_us,
+                  uint64_t served)
 {
     fcgipm_app_t *app = w->app;
     fcgipm_manager_t *m = app->manager;
@@ -413,7 +414,8 @@ static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int64_t life_
         delay_us = fcgipm_tally_fail(&app->tally, w->born_us, m->now, fcgipm_manager_random(m));
     if (!w->ready_us)
         fcgipm_atom_count(&m->board->pool[app->index].stat.start_failures, 1);
-    log_unexpected(w, pid, kind, life_us, served, delay_us);
+    /* Many applications end by themselves after some requests. */
+    log_unexpected(w, pid, kind, status == 0 && !failure, life_us, served, delay_us);
 }
 
 /* Its listening socket stays open for now: who waits in the backlog is served by the next worker in this
@@ -438,7 +440,7 @@ void fcgipm_worker_died(fcgipm_worker_t *w, int status)
         log_expected(w, pid, kind, life_us, served);
         fcgipm_worker_clear(w);
     } else {
-        mourn(w, pid, kind, life_us, served);
+        mourn(w, pid, kind, status, life_us, served);
     }
     step(w, FCGIPM_SLOT_EV_CLEAR);
 }

@@ -79,7 +79,7 @@ typedef struct fcgipm_board_pool {
     fcgipm_atom64_t retry_us;        /* BACKOFF: wall clock (us since 1970) of the next start */
     fcgipm_atom64_t key;             /* fcgipm_setting_key; on-demand: hash of the script's path */
     fcgipm_atom32_t waiting;         /* cells in use, for views; nobody decides on it */
-    fcgipm_atom32_t joins;           /* children: bit 0 = a cell may be in use (saves scans), rest counts joins */
+    fcgipm_atom32_t joins;  /* children: bit 0 = a cell may be in use (saves scans), rest counts joins */
     fcgipm_atom64_t ticket; /* next place in the queue */
     fcgipm_geometry_t geometry;
     char name[64];

@@ -50,17 +50,15 @@ static bool allowed(const fcgipm_errors_t *errors)
 
 static void emit(fcgipm_errors_t *errors)
 {
-    char text[FCGIPM_ERRORS_LINE * 4 + 8];
-
     if (errors->len && errors->line[errors->len - 1] == '\r')
         errors->len--;
     if (errors->len == 0)
         return;
     if (allowed(errors)) {
-        fcgipm_log_escape(text, sizeof text, errors->line, errors->len);
+        fcgipm_log_plain(errors->line, errors->len); /* httpd's log escapes the rest */
         fcgipm_stat_stderr_lines_add(errors->board, errors->pool, 1);
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, errors->r, "FPM0621: pool %s slot %u pid %u: %s",
-                      errors->pool_name, errors->slot, errors->pid, text);
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, errors->r, "FPM0621: pool %s slot %u pid %u: %.*s",
+                      errors->pool_name, errors->slot, errors->pid, (int)errors->len, errors->line);
     } else {
         fcgipm_stat_stderr_dropped_add(errors->board, errors->pool, 1);
     }
