@@ -51,8 +51,8 @@ static void emit(fcgipm_output_t *out, int64_t now)
         out->lost++;
     } else {
         out->lines++;
-        FCGIPM_LOG(302, FCGIPM_LOG_WARN, 0, out->scope, "pool %s slot %u pid %u: %s", out->pool, out->slot,
-                   out->pid, text);
+        FCGIPM_LOG(302, FCGIPM_LOG_WARN, 0, out->scope, "pool %s slot %u pid %u: %.*s", out->pool, out->slot,
+                   out->pid, (int)out->len, out->line);
     }
     out->len = 0;
 }
