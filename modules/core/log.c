@@ -83,9 +83,9 @@ static size_t escape_one(char out[8], const unsigned char *src, size_t len)
         return n;
     }
     if (src[0] == '\\')
-        strcpy(out, "\\\\");
+        memcpy(out, "\\\\", 3);
     else if (src[0] == '\t')
-        strcpy(out, "\\t");
+        memcpy(out, "\\t", 3);
     else if (src[0] < 0x20 || src[0] > 0x7e)
         snprintf(out, 8, "\\x%02x", src[0]);
     else {

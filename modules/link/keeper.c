@@ -129,7 +129,7 @@ static void linger_read(fcgipm_link_t *link, fcgipm_linger_t *l, unsigned char *
  * when the application has closed its end; else we hang up. */
 static void linger_deafen(fcgipm_link_t *link, fcgipm_linger_t *l)
 {
-    struct sockaddr_storage name;
+    struct sockaddr_storage name = {0};
     socklen_t len = sizeof name;
     l->grace_at = 0;
     if (l->lease.cut) /* our sending side is shut; with both shut, a hang-up would say nothing */

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <apr_strings.h>
+
 #include "core/log.h"
 #include "pm/listen.h"
 #include "pm/manager.h"
@@ -105,7 +107,7 @@ static fcgipm_manager_t *create(const fcgipm_daemon_env_t *env)
         FCGIPM_LOG(362, FCGIPM_LOG_ERR, 0, 0, "FcgiRuntimeDir is too long");
         return NULL;
     }
-    strcpy(m->runtime_dir, m->world->runtime_dir);
+    apr_cpystrn(m->runtime_dir, m->world->runtime_dir, sizeof m->runtime_dir);
     return m;
 }
 

@@ -303,28 +303,39 @@ static void dispatch(fcgipm_manager_t *m, const struct pollfd *fds, const watch_
 }
 
 /* Workers come and go, so the arrays are made for all places and only grow. */
-static bool turn(fcgipm_manager_t *m, struct pollfd **fds, watch_t **watches, size_t *cap)
+typedef struct crowd {
+    struct pollfd *fds;
+    watch_t *watches;
+    size_t cap;
+} crowd_t;
+
+static bool make_room(crowd_t *crowd, size_t need)
 {
-    size_t need = FD_FIXED + count_workers(m) * FDS_PER_WORKER, count;
-    int64_t next = tend_all(m);
+    void *fds, *watches;
 
-    need = FD_FIXED + count_workers(m) * FDS_PER_WORKER;
-    if (need > *cap) {
-        struct pollfd *more_fds = realloc(*fds, need * sizeof **fds);
-        watch_t *more = more_fds ? realloc(*watches, need * sizeof **watches) : NULL;
-
-        *fds = more_fds ? more_fds : *fds;
-        *watches = more ? more : *watches;
-        if (!more)
-            return false;
-        *cap = need;
-    }
-    if (m->stopping && !any_process(m))
+    if (crowd->fds && crowd->watches && need <= crowd->cap)
+        return true;
+    if (!(fds = realloc(crowd->fds, need * sizeof *crowd->fds)))
         return false;
-    count = gather(m, *fds, *watches);
-    if (poll(*fds, count, timeout_ms(m, next)) > 0) {
+    crowd->fds = fds;
+    if (!(watches = realloc(crowd->watches, need * sizeof *crowd->watches)))
+        return false;
+    crowd->watches = watches;
+    crowd->cap = need;
+    return true;
+}
+
+static bool turn(fcgipm_manager_t *m, crowd_t *crowd)
+{
+    int64_t next = tend_all(m);
+    size_t count;
+
+    if (!make_room(crowd, FD_FIXED + count_workers(m) * FDS_PER_WORKER) || (m->stopping && !any_process(m)))
+        return false;
+    count = gather(m, crowd->fds, crowd->watches);
+    if (poll(crowd->fds, count, timeout_ms(m, next)) > 0) {
         m->now = fcgipm_manager_clock();
-        dispatch(m, *fds, *watches, count);
+        dispatch(m, crowd->fds, crowd->watches, count);
     }
     m->now = fcgipm_manager_clock();
     return true;
@@ -332,16 +343,14 @@ static bool turn(fcgipm_manager_t *m, struct pollfd **fds, watch_t **watches, si
 
 int fcgipm_loop_run(fcgipm_manager_t *m)
 {
-    struct pollfd *fds = NULL;
-    watch_t *watches = NULL;
-    size_t cap = 0;
+    crowd_t crowd = {0};
 
     if (!catch_signals(m))
         return FCGIPM_DAEMON_BROKEN;
     fcgipm_reap_children(m);
-    while (m->exit_code < 0 && turn(m, &fds, &watches, &cap))
+    while (m->exit_code < 0 && turn(m, &crowd))
         ;
-    free(fds);
-    free(watches);
+    free(crowd.fds);
+    free(crowd.watches);
     return m->exit_code < 0 ? FCGIPM_DAEMON_STOPPED : m->exit_code;
 }

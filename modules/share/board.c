@@ -136,7 +136,7 @@ static bool registry_leftover(const fcgipm_registry_t *registry)
 apr_status_t fcgipm_registry_open(fcgipm_registry_t **registry, int *fd, bool *leftover, const char *path,
                                   int64_t wait_us, fcgipm_fault_t *fault)
 {
-    struct stat st;
+    struct stat st = {0};
     *registry = NULL;
     *leftover = false;
     apr_status_t rv = registry_enter(fd, &st, path, wait_us, fault);

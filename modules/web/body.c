@@ -33,9 +33,14 @@ static int no_space(request_rec *r, apr_status_t rv)
     ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
                   "FPM0670: cannot keep the request body in a temporary file (set TMPDIR, or a smaller "
                   "LimitRequestBody)");
-    return APR_STATUS_IS_ENOSPC(rv) || rv == APR_FROM_OS_ERROR(EDQUOT) || rv == APR_FROM_OS_ERROR(EFBIG)
-               ? HTTP_INSUFFICIENT_STORAGE
-               : HTTP_INTERNAL_SERVER_ERROR;
+    switch (APR_TO_OS_ERROR(rv)) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return HTTP_INSUFFICIENT_STORAGE;
+    default:
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
 }
 
 /* Its name is gone before anything is written: nothing can be left behind, nobody else can open it. */
