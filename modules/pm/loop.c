@@ -268,13 +268,14 @@ static int64_t tend_all(fcgipm_manager_t *m)
 {
     int64_t next = INT64_MAX;
 
+    m->again = false;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i]) {
             int64_t at = fcgipm_app_tend(m->apps[i]);
 
             next = at < next ? at : next;
         }
-    return next;
+    return m->again ? m->now : next;
 }
 
 static int timeout_ms(const fcgipm_manager_t *m, int64_t next)

@@ -72,6 +72,7 @@ struct fcgipm_manager {
     int64_t now; /* monotonic us of this turn of the loop */
     uint32_t random;
     bool stopping;
+    bool again; /* something happened that other pools may wait for: look at all once more */
     int64_t stop_by_us;
     int exit_code; /* >= 0: leave the loop */
     int signal_fds[2];

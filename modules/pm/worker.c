@@ -185,6 +185,7 @@ static void became_ready(fcgipm_worker_t *w)
                app->setting->name, w->slot, (int)w->pid, (int)((w->ready_us - w->born_us) / 1000));
     if (w->state == FCGIPM_SLOT_READY) {
         app->was_ready = true;
+        app->manager->again = true;
         open_seats(w);
     }
 }
