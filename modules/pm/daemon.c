@@ -159,20 +159,22 @@ static unsigned signal_leftovers(const fcgipm_registry_t *registry, int sig)
 }
 
 /* Their groups and what they forked: after them, by session and by the marker that names this directory. */
-static void kill_leftover_families(const fcgipm_registry_t *registry, const char *runtime_dir)
+static unsigned kill_leftover_families(const fcgipm_registry_t *registry, const char *runtime_dir)
 {
     char mark[160];
     fcgipm_stray_t strays = {.mark = mark, .any_uid = true};
+    unsigned killed;
 
     snprintf(mark, sizeof mark, "FCGIPM_WORKER=%s:", runtime_dir);
-    fcgipm_stray_kill(&strays);
+    killed = fcgipm_stray_kill(&strays);
     strays.mark = NULL;
     for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++) {
         strays.session = (pid_t)fcgipm_atom_get(&registry->slot[i].pid);
         strays.since = registry->slot[i].start_time;
         if (strays.session > 1 && strays.since)
-            fcgipm_stray_kill(&strays);
+            killed += fcgipm_stray_kill(&strays);
     }
+    return killed;
 }
 
 static void stop_leftovers(fcgipm_registry_t *registry, const char *runtime_dir)
@@ -188,7 +190,9 @@ static void stop_leftovers(fcgipm_registry_t *registry, const char *runtime_dir)
         poll(NULL, 0, 10);
     while (signal_leftovers(registry, SIGKILL) && fcgipm_manager_clock() - begin < 4000000)
         poll(NULL, 0, 10);
-    kill_leftover_families(registry, runtime_dir);
+    /* Until none is left: who is killed may have forked just before, and takes a moment to be gone. */
+    for (int round = 0; round < 100 && kill_leftover_families(registry, runtime_dir) > 0; round++)
+        poll(NULL, 0, 10);
 }
 
 apr_status_t fcgipm_daemon_prepare(fcgipm_registry_t *registry, bool leftover, const char *runtime_dir,

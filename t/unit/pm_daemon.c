@@ -354,7 +354,14 @@ static void ask(fcgipm_msg_type_t type, uint32_t index, uint32_t slot, uint32_t 
     fcgipm_msg_t msg = {
         .version = FCGIPM_MSG_VERSION, .type = type, .pool = index, .slot = slot, .generation = gen};
 
-    assert_int_equal(fcgipm_msg_send(requests[1], &msg), APR_SUCCESS);
+    apr_status_t rv;
+
+    while (APR_STATUS_IS_EAGAIN(rv = fcgipm_msg_send(requests[1], &msg))) {
+        struct pollfd fd = {.fd = requests[1], .events = POLLOUT};
+
+        poll(&fd, 1, 1000);
+    }
+    assert_int_equal(rv, APR_SUCCESS);
 }
 
 /* The manager has taken all messages that were sent before. */
