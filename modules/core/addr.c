@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define WANTED "write unix:/path, unix:@name, host:port or [::1]:port"
+/* The value in a sentence: never so much that the advice behind it is lost. */
+#define VALUE "%.100s"
 
 apr_status_t fcgipm_addr_unix(fcgipm_addr_t *addr, const char *path)
 {
@@ -30,11 +32,11 @@ apr_status_t fcgipm_addr_unix(fcgipm_addr_t *addr, const char *path)
 static apr_status_t parse_unix(fcgipm_addr_t *addr, const char *text, const char *path, fcgipm_fault_t *fault)
 {
     if (path[0] != '/' && path[0] != '@')
-        return fcgipm_fault_set(fault, APR_EINVAL, "address", "%s: the path of a socket is absolute; " WANTED,
-                                text);
+        return fcgipm_fault_set(fault, APR_EINVAL, "address",
+                                VALUE ": the path of a socket is absolute; " WANTED, text);
     if (path[0] == '@' && path[1] == '\0')
-        return fcgipm_fault_set(fault, APR_EINVAL, "address", "%s: an abstract socket has a name; " WANTED,
-                                text);
+        return fcgipm_fault_set(fault, APR_EINVAL, "address",
+                                VALUE ": an abstract socket has a name; " WANTED, text);
     if (fcgipm_addr_unix(addr, path) != APR_SUCCESS)
         return fcgipm_fault_set(fault, APR_EINVAL, "address",
                                 "%.100s...: a socket's path has at most %zu bytes", text,
@@ -49,7 +51,7 @@ static apr_status_t resolve(fcgipm_addr_t *addr, const char *text, const char *h
     int rc = getaddrinfo(host, port, &hints, &found);
 
     if (rc != 0 || !found || found->ai_addrlen > sizeof addr->u) {
-        fcgipm_fault_set(fault, APR_EINVAL, "address", "%s: the name is not known (%s)", text,
+        fcgipm_fault_set(fault, APR_EINVAL, "address", VALUE ": the name is not known (%s)", text,
                          gai_strerror(rc));
     } else {
         memset(addr, 0, sizeof *addr);
@@ -72,21 +74,25 @@ static apr_status_t parse_tcp(fcgipm_addr_t *addr, const char *text, const char 
     long port;
 
     if (!colon)
-        return fcgipm_fault_set(fault, APR_EINVAL, "address", "%s: no port; " WANTED, text);
+        return fcgipm_fault_set(fault, APR_EINVAL, "address", VALUE ": no port; " WANTED, text);
     port = strtol(colon + 1, &end, 10);
-    if (end == colon + 1 || *end || port < 1 || port > 65535)
-        return fcgipm_fault_set(fault, APR_EINVAL, "address", "%s: not a port between 1 and 65535; " WANTED,
-                                text);
+    /* digits only: strtol would take blanks and signs as well */
+    if (colon[1] < '0' || colon[1] > '9' || *end || port < 1 || port > 65535)
+        return fcgipm_fault_set(fault, APR_EINVAL, "address",
+                                VALUE ": not a port between 1 and 65535; " WANTED, text);
     len = (size_t)(colon - begin);
     if (begin[0] == '[' && len > 2 && begin[len - 1] == ']') {
         begin++;
         len -= 2;
     } else if (memchr(begin, ':', len)) {
         return fcgipm_fault_set(fault, APR_EINVAL, "address",
-                                "%s: an IPv6 address stands in brackets; " WANTED, text);
+                                VALUE ": an IPv6 address stands in brackets; " WANTED, text);
     }
-    if (len == 0 || len >= sizeof host)
-        return fcgipm_fault_set(fault, APR_EINVAL, "address", "%s: no host; " WANTED, text);
+    if (len == 0)
+        return fcgipm_fault_set(fault, APR_EINVAL, "address", VALUE ": no host; " WANTED, text);
+    if (len >= sizeof host)
+        return fcgipm_fault_set(fault, APR_EINVAL, "address",
+                                VALUE ": no host of less than 256 bytes; " WANTED, text);
     memcpy(host, begin, len);
     host[len] = '\0';
     return resolve(addr, text, host, colon + 1, fault);
@@ -127,7 +133,11 @@ const char *fcgipm_addr_str(const fcgipm_addr_t *addr, char *out, size_t cap)
         break;
     case AF_INET6:
         inet_ntop(AF_INET6, &addr->u.in6.sin6_addr, host, sizeof host);
-        snprintf(out, cap, "[%s]:%u", host, (unsigned)ntohs(addr->u.in6.sin6_port));
+        if (addr->u.in6.sin6_scope_id) /* a link-local address is none without its interface */
+            snprintf(out, cap, "[%s%%%u]:%u", host, (unsigned)addr->u.in6.sin6_scope_id,
+                     (unsigned)ntohs(addr->u.in6.sin6_port));
+        else
+            snprintf(out, cap, "[%s]:%u", host, (unsigned)ntohs(addr->u.in6.sin6_port));
         break;
     default:
         snprintf(out, cap, "none");

@@ -33,7 +33,7 @@ const fcgipm_setting_row_t fcgipm_setting_rows[] = {
 const unsigned fcgipm_setting_row_count = sizeof fcgipm_setting_rows / sizeof *fcgipm_setting_rows;
 
 #define EXTERNAL_CONCURRENCY 32
-#define LIST_MAX             4096 /* entries that a reader believes */
+#define LIST_MAX             4095 /* entries that a reader believes */
 
 static void *member(fcgipm_setting_t *s, const fcgipm_setting_row_t *row)
 {
@@ -183,7 +183,8 @@ static const char *parse_number(fcgipm_setting_t *s, const fcgipm_setting_row_t 
                                 apr_pool_t *pool)
 {
     const number_kind_t *kind = &number_kinds[row->kind];
-    const char *example = row->value ? apr_pstrcat(pool, ", such as ", row->value, NULL) : "";
+    const char *off = row->kind == FCGIPM_KIND_DURATION && row->min == 0 ? " or off" : "";
+    const char *example = row->value ? apr_pstrcat(pool, off, ", such as ", row->value, NULL) : off;
     int64_t number;
 
     if (!kind->read(text, &number))
@@ -227,21 +228,32 @@ static const char *parse_address(fcgipm_setting_t *s, const fcgipm_setting_row_t
     return NULL;
 }
 
-static void push(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text, apr_pool_t *pool)
+static const char *push(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text,
+                        apr_pool_t *pool)
 {
     apr_array_header_t **list = member(s, row);
 
     if (!*list)
         *list = apr_array_make(pool, 4, sizeof(const char *));
+    if ((*list)->nelts == LIST_MAX)
+        return apr_psprintf(pool, "%s %.100s: at most %d words; write fewer, or a file that holds them",
+                            row->directive, text, LIST_MAX);
     APR_ARRAY_PUSH(*list, const char *) = apr_pstrdup(pool, text);
+    return NULL;
 }
 
 static bool has_control(const char *text)
 {
     for (; *text; text++)
-        if ((unsigned char)*text < 0x20 && *text != '\t')
+        if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f)
             return true;
     return false;
+}
+
+static const char *unprintable(const fcgipm_setting_row_t *row, apr_pool_t *pool)
+{
+    return apr_psprintf(pool, "%s: empty or with control characters; write: %s %s", row->directive,
+                        row->directive, row->syntax);
 }
 
 const char *fcgipm_setting_parse(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text,
@@ -251,16 +263,14 @@ const char *fcgipm_setting_parse(fcgipm_setting_t *s, const fcgipm_setting_row_t
     case FCGIPM_KIND_CHOICE:
         return parse_choice(s, row, text, pool);
     case FCGIPM_KIND_ADDRESS:
-        return parse_address(s, row, text, pool);
+        return has_control(text) ? unprintable(row, pool) : parse_address(s, row, text, pool);
     case FCGIPM_KIND_STRING:
         if (!*text || has_control(text))
-            return apr_psprintf(pool, "%s: empty or with control characters; write: %s %s", row->directive,
-                                row->directive, row->syntax);
+            return unprintable(row, pool);
         *(const char **)member(s, row) = apr_pstrdup(pool, text);
         return NULL;
     case FCGIPM_KIND_LIST:
-        push(s, row, text, pool);
-        return NULL;
+        return push(s, row, text, pool);
     default:
         return parse_number(s, row, text, pool);
     }
@@ -295,7 +305,7 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
         return "neither FcgiCommand nor FcgiConnect; write the program to start, such as FcgiCommand "
                "/srv/app/app.fcgi";
     if (command && APR_ARRAY_IDX(s->command, 0, const char *)[0] != '/')
-        return apr_psprintf(pool, "FcgiCommand %s: not a full path",
+        return apr_psprintf(pool, "FcgiCommand %s: not a full path; write one that begins with /",
                             APR_ARRAY_IDX(s->command, 0, const char *));
     if (s->directory && s->directory[0] != '/')
         return apr_psprintf(pool, "FcgiDirectory %s: not a full path; write one that begins with /",
@@ -303,9 +313,10 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
     if (s->processes_min > s->processes_max)
         return apr_psprintf(pool, "FcgiProcesses %u %u: the first number is the smaller one",
                             s->processes_min, s->processes_max);
-    if ((s->processes_max + 2) * s->concurrency > 8192)
+    if (!s->connect && (s->processes_max + 2) * s->concurrency > 8192)
         return apr_psprintf(pool,
-                            "FcgiProcesses %u times FcgiConcurrency %u: more than 8000 requests at a time",
+                            "FcgiProcesses %u times FcgiConcurrency %u: more than 8000 requests at a time; "
+                            "write smaller numbers",
                             s->processes_max, s->concurrency);
     return NULL;
 }
@@ -401,7 +412,7 @@ static bool get_list(const unsigned char **in, const unsigned char *end, apr_arr
 {
     uint64_t count;
 
-    if (!get_number(in, end, 4, &count) || count > LIST_MAX)
+    if (!get_number(in, end, 4, &count) || count > LIST_MAX + 1)
         return false;
     *list = count ? apr_array_make(pool, (int)count, sizeof(const char *)) : NULL;
     for (uint64_t i = 1; i < count; i++) {

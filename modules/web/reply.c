@@ -429,6 +429,8 @@ static bool short_body(const fcgipm_reply_t *reply)
 
 int fcgipm_reply_finish(fcgipm_reply_t *reply, bool complete)
 {
+    const char *fault;
+
     free_block(reply);
     if (complete && !reply->fault && reply->state == IN_HEAD)
         refuse(reply, reply->head.len ? "it ended in the middle of its response head"
@@ -439,6 +441,8 @@ int fcgipm_reply_finish(fcgipm_reply_t *reply, bool complete)
         return end_well(reply);
     if (reply->begun)
         return cut(reply);
+    fault = reply->fault;
     fcgipm_reply_reset(reply);
+    reply->fault = fault;
     return HTTP_BAD_GATEWAY;
 }

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+# When all processes are busy: who waits is served in the order of coming; the queue has a length and a time; and who
+# does not fit gets 503 with Retry-After at once.
+use strict;
+use warnings;
+use lib 't/lib';
+use Test::More;
+use IO::Select;
+use Time::HiRes qw(time);
+use Fcgipm;
+
+my $actor = app_built('actor.c');
+my $h = Fcgipm->httpd(
+    expect_log => [qr/FPM0600/, qr/FPM0601/, qr/FPM0602/, qr/FPM031[67]/, qr/FPM0302/],
+    conf => <<"EOC");
+<FcgiServer one>
+    FcgiCommand $actor
+    FcgiProcesses 1
+    FcgiQueue length=5
+    FcgiTimeout queue=10s
+</FcgiServer>
+<FcgiServer quick>
+    FcgiCommand $actor
+    FcgiProcesses 1
+    FcgiTimeout queue=300ms
+</FcgiServer>
+<FcgiServer grow>
+    FcgiCommand $actor
+    FcgiProcesses 0 4
+</FcgiServer>
+<FcgiServer broken>
+    FcgiCommand $actor
+    FcgiProcesses 0 4
+    FcgiEnv ACTOR_DIE_AT_START 3
+</FcgiServer>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
+<Location "/one">
+    FcgiPass one
+</Location>
+<Location "/quick">
+    FcgiPass quick
+</Location>
+<Location "/grow">
+    FcgiPass grow
+</Location>
+<Location "/broken">
+    FcgiPass broken
+</Location>
+EOC
+
+sub ask {
+    my $path = shift;
+    my $s = $h->connect;
+    print {$s} "GET $path HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    return $s;
+}
+sub rest { my $s = shift; my $got = ''; 1 while sysread $s, $got, 65536, length $got; return $got }
+
+subtest 'first in, first out' => sub {
+    $h->get('/one');
+    my $first = ask('/one?sleep=1500');
+    my (@clients, @order);
+    for my $i (1 .. 5) {
+        push @clients, [$i, ask("/one?do=pid&n=$i")];
+        wait_for { $h->get('/st?auto')->{body} =~ /^pool\.\d+\.waiting: $i$/m } 5, "$i wait";
+    }
+    my $sixth = rest(ask('/one'));
+    like $sixth, qr{^HTTP/1\.1 503 }, 'the queue has five places';
+    like $sixth, qr{^Retry-After: \d+\r$}mi, 'Retry-After';
+    ok $h->log_has(qr/FPM0600: pool one: .*queue of 5 is full; answered 503/), 'one line';
+    my %client = map { fileno($_->[1]) => $_ } @clients;
+    my $select = IO::Select->new(map { $_->[1] } @clients);
+    while ($select->count) {
+        for my $s ($select->can_read(10)) {
+            push @order, $client{fileno $s}[0];
+            like rest($s), qr{^HTTP/1\.1 200 }, 'answered';
+            $select->remove($s);
+        }
+    }
+    is_deeply \@order, [1 .. 5], 'in the order of coming';
+    like rest($first), qr{^HTTP/1\.1 200 }, 'and the one that they waited for';
+};
+subtest 'longest wait' => sub {
+    $h->get('/quick');
+    my $first = ask('/quick?sleep=2000');
+    my $begin = time;
+    my $r = $h->get('/quick');
+    is $r->{status}, 503, '503 after queue=';
+    cmp_ok time - $begin, '<', 1.9, 'and not later';
+    ok $r->{headers}{'retry-after'}, 'Retry-After';
+    ok $h->log_has(qr/FPM0601: pool quick: no process of pool quick came free within \d+ ms; answered 503/), 'one line';
+    rest($first);
+};
+subtest 'demand' => sub {
+    is scalar(() = $h->workers('grow')), 0, 'FcgiProcesses 0 4 begins with none';
+    my @clients = map { ask('/grow?sleep=700') } 1 .. 8;
+    wait_for { scalar(() = $h->workers('grow')) == 4 } 5, 'four processes for eight requests';
+    like rest($_), qr{^HTTP/1\.1 200 }, 'answered' for @clients;
+    is scalar(() = $h->workers('grow')), 4, 'and no more than four';
+};
+subtest 'what does not start' => sub {
+    my $begin = time;
+    my $r = $h->get('/broken');
+    is $r->{status}, 503, 'is 503';
+    ok $r->{headers}{'retry-after'}, 'Retry-After';
+    cmp_ok time - $begin, '<', 3, 'soon';
+    $begin = time;
+    $h->get('/broken') for 1 .. 5;
+    cmp_ok time - $begin, '<', 3, 'and at once for the next';
+    ok $h->log_has(qr/FPM0316: pool broken slot \d+ pid \d+: did not start: exited with code 3/), 'the log says why';
+    cmp_ok scalar(() = $h->log =~ /FPM0316/g), '<', 12, 'without a flood';
+    is $h->get('/one')->{status}, 200, 'the neighbour is well';
+};
+$h->stop;
+done_testing;
