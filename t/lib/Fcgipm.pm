@@ -180,6 +180,7 @@ sub httpd {
 sub start {
     my ($self) = @_;
     my $httpd = find_httpd();
+    my $before = $self->generations;
     my $pid = fork // die "fork: $!";
     if (!$pid) {
         setpgrp 0, 0;
@@ -192,7 +193,7 @@ sub start {
     }
     $self->{pid} = $pid;
     my $end = time + 30;
-    until (IO::Socket::INET->new(PeerAddr => "127.0.0.1:$self->{port}") && $self->log =~ /resuming normal operations|configured --/) {
+    until ($self->generations > $before && IO::Socket::INET->new(PeerAddr => "127.0.0.1:$self->{port}")) {
         if (waitpid($pid, POSIX::WNOHANG()) == $pid || time > $end) {
             delete $self->{pid};
             die "httpd did not start:\n" . $self->log . $self->slurp('stdout.log');

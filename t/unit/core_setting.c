@@ -110,7 +110,7 @@ static const number_case_t numbers[] = {
     {AT(start_us), "FcgiTimeout start=", 30000000, "100ms", "1h", 100000, 3600000000, "99999us",
      "3600000001us", "10K", "between 100ms and 1h"},
     {AT(connect_us), "FcgiTimeout connect=", 5000000, "10ms", "10m", 10000, 600000000, "9999us",
-     "600000001us", "10M", "between 10ms and 600s"},
+     "600000001us", "10MB", "between 10ms and 600s"},
     {AT(queue_us), "FcgiTimeout queue=", 10000000, "off", "60min", 0, 3600000000, "-1us", "3600000001us",
      "10hours", "between 0s and 1h"},
     {AT(read_us), "FcgiTimeout read=", 60000000, "0", "1d", 0, 86400000000, "-1us", "86400000001us", "10w",

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# Stopping: whatever a process ignores or has forked is gone with it, within stop=; so is a hung start.
+use strict;
+use warnings;
+use lib 't/lib';
+use Test::More;
+use Time::HiRes qw(time);
+use Fcgipm;
+
+my $actor = app_built('actor.c');
+my $h = Fcgipm->httpd(expect_log => [qr/FPM0318/, qr/FPM031[56]/], conf => <<"EOC");
+<FcgiServer stubborn>
+    FcgiCommand $actor
+    FcgiProcesses 2
+    FcgiEnv ACTOR_IGNORE_TERM 1
+    FcgiTimeout stop=1s
+</FcgiServer>
+<FcgiServer late>
+    FcgiCommand $actor
+    FcgiProcesses 1
+    FcgiEnv ACTOR_START_MS 60000
+    FcgiEnv ACTOR_IGNORE_TERM 1
+    FcgiTimeout start=60s stop=1s
+</FcgiServer>
+<FcgiServer father>
+    FcgiCommand $actor
+    FcgiProcesses 1
+</FcgiServer>
+<Location "/stubborn">
+    FcgiPass stubborn
+</Location>
+<Location "/father">
+    FcgiPass father
+</Location>
+EOC
+is $h->get('/stubborn')->{status}, 200, 'it serves';
+my ($grandchild) = $h->get('/father?fork=1')->{body} =~ /(\d+)/;
+ok Fcgipm::alive($grandchild), 'a process has forked one that left its session';
+my ($father) = $h->workers('father');
+kill KILL => $father;
+wait_for { !Fcgipm::alive($grandchild) } 5, 'it dies with its father';
+wait_for { $h->get('/father?fork=1')->{status} == 200 } 5, 'another';
+
+# A process that somebody has stopped is killed, too.
+kill STOP => ($h->workers('stubborn'))[0];
+my $begin = time;
+$h->stop;
+cmp_ok time - $begin, '<', 5, 'all within stop= and a little';
+done_testing;
