@@ -63,7 +63,7 @@ subtest 'first in, first out' => sub {
     my $first = ask('/one?sleep=1500');
     my (@clients, @order);
     for my $i (1 .. 5) {
-        push @clients, [$i, ask("/one?do=pid&n=$i")];
+        push @clients, [$i, ask("/one?sleep=60&n=$i")];
         wait_for { $h->get('/st?auto')->{body} =~ /^pool\.\d+\.waiting: $i$/m } 5, "$i wait";
     }
     my $sixth = rest(ask('/one'));

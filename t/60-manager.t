@@ -80,7 +80,7 @@ $h->stop;
 
 # Both are killed.
 {
-    my $h = Fcgipm->httpd(leave => 1, expect_log => [qr/FPM0363/], conf => $conf);
+    my $h = Fcgipm->httpd(leave => 1, expect_log => [qr/FPM0363/, qr/AH00098/], conf => $conf);
     wait_for { scalar(() = $h->workers) == 4 } 10, 'all processes run';
     $h->get("/c?fork=1");
     my ($manager, @children) = ($h->manager, $h->children);

@@ -9,8 +9,9 @@
 #include "share/board.h"
 #include "share/queue.h"
 
-#define PATIENCE     3      /* failed starts in a row, 0.7 s, before requests are refused at once */
-#define LOOK_US      200000 /* at the queue, while somebody waits or starts */
+#define PATIENCE     3       /* failed starts in a row, 0.7 s, before requests are refused at once */
+#define SOON_US      1000000 /* so long a connection waits for the next worker in its place */
+#define LOOK_US      200000  /* at the queue, while somebody waits or starts */
 #define IDLE_LOOK_US 1000000
 #define QUIET_US     2000000  /* a removed pool: nobody has asked for so long */
 #define FORGET_US    60000000 /* its index is not given out again for so long */
@@ -169,12 +170,9 @@ static bool note_idle(fcgipm_worker_t *w)
 /* Somebody has connected to the socket of a worker that died: he is owed a successor. */
 static bool backlog_waits(const fcgipm_app_t *app)
 {
-    for (uint32_t i = 0; i < app->geometry.slot_count; i++) {
-        struct pollfd fd = {.fd = app->workers[i].listen_fd, .events = POLLIN};
-
-        if (app->workers[i].state == FCGIPM_SLOT_FREE && fd.fd >= 0 && poll(&fd, 1, 0) > 0)
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++)
+        if (app->workers[i].state == FCGIPM_SLOT_FREE && fcgipm_worker_owed(&app->workers[i]))
             return true;
-    }
     return false;
 }
 
@@ -245,12 +243,18 @@ static void retire_some(fcgipm_app_t *app, uint32_t count)
     }
 }
 
-/* Whoever waits at the socket of a worker that has no successor now shall know at once. */
-static void clear_places(fcgipm_app_t *app)
+/* Whoever waits at the socket of a worker that has no successor soon shall know at once. */
+static void clear_places(fcgipm_app_t *app, int64_t next_start_us)
 {
-    for (uint32_t i = 0; i < app->geometry.slot_count; i++)
-        if (app->workers[i].state == FCGIPM_SLOT_FREE && app->workers[i].listen_fd >= 0)
-            fcgipm_worker_clear(&app->workers[i]);
+    bool soon =
+        next_start_us && next_start_us - app->manager->now < SOON_US && app->tally.failures < PATIENCE;
+
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++) {
+        fcgipm_worker_t *w = &app->workers[i];
+
+        if (w->state == FCGIPM_SLOT_FREE && w->listen_fd >= 0 && !(soon && fcgipm_worker_owed(w)))
+            fcgipm_worker_clear(w);
+    }
 }
 
 static int64_t tend_size(fcgipm_app_t *app)
@@ -264,7 +268,7 @@ static int64_t tend_size(fcgipm_app_t *app)
     out = fcgipm_policy_size(&in, &app->tally, m->now);
     start_some(app, out.start);
     retire_some(app, out.retire);
-    clear_places(app);
+    clear_places(app, out.again_us);
     if (out.again_us > m->now)
         return out.again_us;
     if (in.waiting || in.starting || out.start || app->tally.failures)
@@ -281,7 +285,7 @@ void fcgipm_app_retire(fcgipm_app_t *app)
     app->configured = false;
     app->retired_us = app->quiet_us = app->manager->now;
     app->forget_us = 0;
-    clear_places(app);
+    clear_places(app, 0);
 }
 
 static fcgipm_app_t *successor_of(const fcgipm_app_t *app)

@@ -32,6 +32,7 @@ typedef struct fcgipm_worker {
     bool exec_done;
     bool hung;   /* stopped because a request hung: not held against the pool */
     bool failed; /* stopped because it does not start */
+    bool owed;   /* somebody waited in the backlog when it was started */
     int pidfd, listen_fd, out_fd, report_fd, probe_fd;
     int64_t born_us, ready_us; /* monotonic; ready_us 0: never was */
     int64_t start_by_us, probe_at_us, kill_at_us, drain_by_us, idle_since_us;
@@ -88,6 +89,8 @@ void fcgipm_worker_init(fcgipm_worker_t *w, fcgipm_app_t *app, uint32_t slot);
 void fcgipm_worker_start(fcgipm_worker_t *w);
 /* Take over a living process from the registry. False: it is gone. */
 bool fcgipm_worker_adopt(fcgipm_worker_t *w);
+/* Does somebody wait in the backlog of its socket? */
+bool fcgipm_worker_owed(const fcgipm_worker_t *w);
 void fcgipm_worker_drain(fcgipm_worker_t *w, const char *why);
 /* TERM to the group now, KILL after kill_us. */
 void fcgipm_worker_stop(fcgipm_worker_t *w, int64_t kill_us, const char *why);

@@ -16,9 +16,8 @@
 #include "pm/seats.h"
 #include "share/board.h"
 
-#define PROBE_EVERY_US 10000
-#define DRAIN_LOOK_US  100000
-#define LOUD_FAILURES  10 /* then the delay has reached its cap */
+#define DRAIN_LOOK_US 100000
+#define LOUD_FAILURES 10 /* then the delay has reached its cap */
 
 void fcgipm_worker_init(fcgipm_worker_t *w, fcgipm_app_t *app, uint32_t slot)
 {
@@ -117,6 +116,13 @@ static void not_born(fcgipm_worker_t *w, const fcgipm_fault_t *fault)
     fcgipm_worker_died(w, -1);
 }
 
+bool fcgipm_worker_owed(const fcgipm_worker_t *w)
+{
+    struct pollfd fd = {.fd = w->listen_fd, .events = POLLIN};
+
+    return fd.fd >= 0 && poll(&fd, 1, 0) > 0;
+}
+
 void fcgipm_worker_start(fcgipm_worker_t *w)
 {
     fcgipm_app_t *app = w->app;
@@ -128,6 +134,7 @@ void fcgipm_worker_start(fcgipm_worker_t *w)
     apr_status_t rv;
 
     w->generation++;
+    w->owed = fcgipm_worker_owed(w);
     w->hung = w->failed = w->exec_done = w->adopted = false;
     w->ready_us = w->kill_at_us = w->drain_by_us = w->probe_at_us = 0;
     w->seen_requests = 0;
@@ -196,7 +203,8 @@ static void probe(fcgipm_worker_t *w)
     fcgipm_addr_t addr;
     char path[256];
 
-    w->probe_at_us = m->now + PROBE_EVERY_US;
+    /* Often at first: most are ready within milliseconds. */
+    w->probe_at_us = m->now + 1000 + (m->now - w->born_us) / 8;
     if (w->probe_fd < 0) {
         if (!fcgipm_board_socket_path(path, sizeof path, m->runtime_dir, w->app->index, w->slot) ||
             fcgipm_addr_unix(&addr, path) != APR_SUCCESS)
@@ -385,7 +393,7 @@ static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, bool
     char next[96];
 
     say_next(next, sizeof next, app, delay_us);
-    if (w->ready_us)
+    if (w->ready_us || clean)
         FCGIPM_LOG(315, level, 0, app->setting->scope,
                    "pool %s slot %u pid %d: %s%s%s%s after %d.%d s and %u requests; %s", app->setting->name,
                    w->slot, (int)pid, kind, w->why[0] ? " (" : "", w->why, w->why[0] ? ")" : "",
@@ -408,12 +416,14 @@ static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int status, i
 {
     fcgipm_app_t *app = w->app;
     fcgipm_manager_t *m = app->manager;
-    bool failure = w->failed || (!w->hung && fcgipm_tally_is_failure(w->ready_us ? life_us : -1, served));
+    /* It may have served who waited in the backlog and ended by itself before it was seen to be ready. */
+    bool worked = w->ready_us || (status == 0 && (served || (w->owed && !fcgipm_worker_owed(w))));
+    bool failure = w->failed || (!w->hung && fcgipm_tally_is_failure(worked ? life_us : -1, served));
     int64_t delay_us = 0;
 
     if (failure)
         delay_us = fcgipm_tally_fail(&app->tally, w->born_us, m->now, fcgipm_manager_random(m));
-    if (!w->ready_us)
+    if (!worked)
         fcgipm_atom_count(&m->board->pool[app->index].stat.start_failures, 1);
     /* Many applications end by themselves after some requests. */
     log_unexpected(w, pid, kind, status == 0 && !failure, life_us, served, delay_us);

@@ -709,6 +709,33 @@ static void foreign_values(void **state)
     assert_non_null(strstr(fault.sentence, "another build"));
 }
 
+/* A string that would end before its length says, and a list with a word that is none. */
+static void foreign_strings(void **state)
+{
+    fcgipm_setting_t other;
+    fcgipm_fault_t fault;
+    apr_array_header_t *bytes;
+    char *at;
+    (void)state;
+
+    make_full(&set);
+    bytes = written(&set);
+    at = memmem(bytes->elts, (size_t)bytes->nelts, "nobody", 6);
+    assert_non_null(at);
+    at[3] = '\0';
+    assert_int_equal(read_back(&other, bytes->elts, (size_t)bytes->nelts, &fault), APR_EINVAL);
+    assert_string_equal(fault.sentence, "FcgiUser of pool blog is not readable");
+
+    make_full(&set);
+    bytes = written(&set);
+    /* between "/srv/app" and "two words" stands the empty word, of length 0 + 1 */
+    at = memmem(bytes->elts, (size_t)bytes->nelts, "/srv/app\1\0\0\0", 12);
+    assert_non_null(at);
+    at[8] = 0;
+    assert_int_equal(read_back(&other, bytes->elts, (size_t)bytes->nelts, &fault), APR_EINVAL);
+    assert_string_equal(fault.sentence, "FcgiCommand of pool blog is not readable");
+}
+
 static void fingerprints(void **state)
 {
     uint64_t seen[64], plain;
@@ -787,10 +814,11 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(number_rows), TEST(number_junk),       TEST(units),        TEST(choices),      TEST(strings),
-        TEST(addresses),   TEST(command_words),     TEST(env_list),     TEST(longest_list), TEST(every_row),
-        TEST(defaults),    TEST(said_over_default), TEST(finish),       TEST(rules),        TEST(round_trip),
-        TEST(truncated),   TEST(foreign_values),    TEST(fingerprints),
+        TEST(number_rows),    TEST(number_junk),     TEST(units),         TEST(choices),
+        TEST(strings),        TEST(addresses),       TEST(command_words), TEST(env_list),
+        TEST(longest_list),   TEST(every_row),       TEST(defaults),      TEST(said_over_default),
+        TEST(finish),         TEST(rules),           TEST(round_trip),    TEST(truncated),
+        TEST(foreign_values), TEST(foreign_strings), TEST(fingerprints),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -283,7 +283,10 @@ static void full_tables(void **state)
     assert_non_null(strstr(fault.sentence, "no room for pool p55: at most 1792 pools, 14336 processes"));
     before = registry->pool[count];
     assert_int_equal(fcgipm_atom_get(&before.used), 0);
-    assert_int_equal(assign(&p, setting("small", 4)), APR_SUCCESS); /* what is left is not lost */
+    /* what is left is not lost, to the last row */
+    assert_int_equal(assign(&p, setting("rest", SLOTS_END % 258 - 1)), APR_ENOSPC);
+    assert_int_equal(assign(&p, setting("rest", SLOTS_END % 258 - 2)), APR_SUCCESS);
+    assert_int_equal(p.geometry.slot_first + p.geometry.slot_count, SLOTS_END);
     assert_int_equal(p.index, count);
     assert_int_equal(
         fcgipm_world_assign(registry, board, &(fcgipm_world_pool_t){.setting = setting("x", 256)}, NULL),
@@ -560,7 +563,7 @@ static void wrong_geometry(void **state)
     size_t len;
     (void)state;
 
-    for (unsigned what = 0; what < 6; what++) {
+    for (unsigned what = 0; what < 7; what++) {
         setup(NULL);
         make_world(&w);
         fcgipm_world_pool_t *p = &APR_ARRAY_IDX(w.pools, 0, fcgipm_world_pool_t);
@@ -580,6 +583,9 @@ static void wrong_geometry(void **state)
             break;
         case 4:
             p->geometry.seat_first = SEATS_END;
+            break;
+        case 5:
+            p->index = FCGIPM_POOLS_STATIC;
             break;
         default:
             p->geometry.cell_first = CELLS_END - 99;
