@@ -109,6 +109,7 @@ for my $way (qw(graceful restart graceful)) {
     my $pids = pids('same');
     rewrite('FcgiProcesses 2', 'FcgiProcesses two');
     my $httpd = Fcgipm::find_httpd();
+    local $ENV{LD_PRELOAD} = $ENV{FCGIPM_PRELOAD} // q();
     my $output = `$httpd -f @{[$h->root]}/httpd.conf -t 2>&1`;
     isnt $?, 0, 'configtest refuses it';
     like $output, qr/FcgiProcesses two/, 'and names it';

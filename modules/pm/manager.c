@@ -92,7 +92,7 @@ static fcgipm_app_t *unknown_pool(fcgipm_manager_t *m, uint32_t index)
         return NULL;
     fcgipm_setting_defaults(&s, m->pool);
     s.name = "(old)";
-    s.processes_max = row->geometry.slot_count;
+    s.processes_max = row->geometry.slot_count > 2 ? row->geometry.slot_count - 2 : 1; /* see world_assign */
     if (row->external)
         s.connect = "unix:/nowhere";
     else {

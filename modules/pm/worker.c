@@ -411,14 +411,16 @@ static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, bool
 }
 
 /* A worker has gone that nobody told to go. */
-static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int status, int64_t life_us,
+static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int status, bool busy, int64_t life_us,
                   uint64_t served)
 {
     fcgipm_app_t *app = w->app;
     fcgipm_manager_t *m = app->manager;
-    /* It may have served who waited in the backlog and ended by itself before it was seen to be ready. */
-    bool worked = w->ready_us || (status == 0 && (served || (w->owed && !fcgipm_worker_owed(w))));
-    bool failure = w->failed || (!w->hung && fcgipm_tally_is_failure(worked ? life_us : -1, served));
+    /* It ended in order after some work: httpd's child may not have counted it yet, and it may even have
+     * served who waited in the backlog before it was seen to be ready. */
+    bool done = status == 0 && (served || busy || (w->owed && !fcgipm_worker_owed(w)));
+    bool worked = w->ready_us || done;
+    bool failure = w->failed || (!w->hung && !done && fcgipm_tally_is_failure(worked ? life_us : -1, served));
     int64_t delay_us = 0;
 
     if (failure)
@@ -438,6 +440,7 @@ void fcgipm_worker_died(fcgipm_worker_t *w, int status)
         (w->state == FCGIPM_SLOT_ENDING || w->state == FCGIPM_SLOT_DRAINING) && !w->hung && !w->failed;
     uint64_t served = fcgipm_atom_peek(&m->board->slot[w->row].requests);
     int64_t life_us = m->now - (w->ready_us ? w->ready_us : w->born_us);
+    bool busy = fcgipm_worker_busy(w);
     pid_t pid = w->pid;
     char kind[128];
 
@@ -451,7 +454,7 @@ void fcgipm_worker_died(fcgipm_worker_t *w, int status)
         log_expected(w, pid, kind, life_us, served);
         fcgipm_worker_clear(w);
     } else {
-        mourn(w, pid, kind, status, life_us, served);
+        mourn(w, pid, kind, status, busy, life_us, served);
     }
     step(w, FCGIPM_SLOT_EV_CLEAR);
 }

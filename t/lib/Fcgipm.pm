@@ -113,6 +113,7 @@ sub conf_of {
         . 'LogLevel ' . ($o{loglevel} // 'warn fcgipm:info') . "\n"
         . join('', map { "LoadModule ${_}_module " . modules_dir() . "/mod_$_.so\n" }
             grep { !$seen{$_}++ && -e modules_dir() . "/mod_$_.so" } @modules);
+    $conf .= "CoreDumpDirectory $ENV{FCGIPM_CORES}\n" if $ENV{FCGIPM_CORES};
     $conf .= "User www-data\nGroup www-data\n" unless $>;
     if ($o{module} // 1) {
         my $so = $ENV{FCGIPM_SO} // "$top/build/mod_fcgipm.so";
