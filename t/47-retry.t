@@ -28,7 +28,7 @@ my $w = FakeWorker->new(socket => "$dir/w.sock", concurrent => 8, script => sub 
         last if $what eq 'closeafter' || !$r->{keep_conn};
     }
 });
-my $h = Fcgipm->httpd(expect_log => [qr/FPM061[16]/, qr/FPM0603/], conf => <<"EOC");
+my $h = Fcgipm->httpd(expect_log => [qr/FPM061[16]/, qr/FPM0603/, qr/FPM0316: pool one .*exited with code 0/], conf => <<"EOC");
 <FcgiServer w>
     FcgiConnect unix:$dir/w.sock
     FcgiKeepConn On

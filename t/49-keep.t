@@ -87,7 +87,7 @@ sub on_one_connection {
 
 on_one_connection('/on', 5);
 like join("\n", $on->notes), qr/conn (\d+) request 1 keep 1 GET\nconn \1 request 2 keep 1 GET/, 'FcgiKeepConn On: the connection is used again';
-on_one_connection('/auto', 3);
+$h->get('/auto') for 1 .. 3;
 wait_for { 3 == grep { /request 1 keep 0/ } $auto->notes } 5, 'three connections';
 is scalar(grep { /request 2/ } $auto->notes), 0, 'an external application is not asked to keep connections unless told to';
 cmp_ok counter('on', 'reuses'), '>=', 1, 'the counters say so';

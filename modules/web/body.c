@@ -155,7 +155,8 @@ int fcgipm_body_read(request_rec *r, apr_uint64_t memory_max, fcgipm_body_t **ou
     *out = body;
     body->r = r;
     body->memory_max = (apr_size_t)memory_max;
-    body->length = !r->main && apr_table_get(r->headers_in, "Content-Length") ? 0 : -1; /* may be empty and be there */
+    body->length =
+        !r->main && apr_table_get(r->headers_in, "Content-Length") ? 0 : -1; /* may be empty and be there */
     if (!has_body(r))
         return OK;
     body->length = 0;

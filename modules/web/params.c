@@ -44,8 +44,9 @@ static void add_mount_vars(request_rec *r, const char *prefix)
     apr_table_unset(r->subprocess_env, "SCRIPT_FILENAME");
 }
 
-/* When php-cgi and php-fpm see REDIRECT_URL they take PATH_TRANSLATED for the script and drop PATH_INFO (their hack
- * for Action handlers). So after a rewriting a script with path info is told the original URL by REQUEST_URI only. */
+/* When php-cgi and php-fpm see REDIRECT_URL they take PATH_TRANSLATED for the script and drop PATH_INFO
+ * (their hack for Action handlers). So after a rewriting a script with path info is told the original URL by
+ * REQUEST_URI only. */
 static void add_file_vars(request_rec *r)
 {
     ap_add_cgi_vars(r);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The test application in C (libfcgi). QUERY_STRING says what it does; the same language in actor.pl, fast.pl,
- * actor.php, actor.go, script.pl:
- *   do=env|echo|sum|pid  size=N  sleep=MS  drip=N:MS  status=NNN  header=Name:Value  location=X  stderr=TEXT
- *   die=exit|segv|mid
- * and only here: hang=1 noread=1 big-stderr=N raw=TEXT fork=1 count=1. Values are %-decoded.
- * Environment: ACTOR_THREADS, ACTOR_MAX (requests, then it exits), ACTOR_IGNORE_TERM, ACTOR_START_MS,
- * ACTOR_DIE_AT_START=code.
+ * The test application in C (libfcgi). QUERY_STRING says what it does; the same language in actor.pl,
+ * fast.pl, actor.php, actor.go, script.pl: do=env|echo|sum|pid  size=N  sleep=MS  drip=N:MS  status=NNN
+ * header=Name:Value  location=X  stderr=TEXT die=exit|segv|mid and only here: hang=1 noread=1 big-stderr=N
+ * raw=TEXT fork=1 count=1. Values are %-decoded. Environment: ACTOR_THREADS, ACTOR_MAX (requests, then it
+ * exits), ACTOR_IGNORE_TERM, ACTOR_START_MS, ACTOR_DIE_AT_START=code.
  */
 #include <fcgiapp.h>
 #include <pthread.h>
