@@ -60,7 +60,9 @@ sub rest { my $s = shift; my $got = ''; 1 while sysread $s, $got, 65536, length 
 
 subtest 'first in, first out' => sub {
     $h->get('/one');
-    my $first = ask('/one?sleep=1500');
+    my $first = ask('/one?drip=2:1500');
+    my $got = '';
+    sysread $first, $got, 65536, length $got until $got =~ /tick 0/;
     my (@clients, @order);
     for my $i (1 .. 5) {
         push @clients, [$i, ask("/one?sleep=60&n=$i")];
@@ -80,11 +82,13 @@ subtest 'first in, first out' => sub {
         }
     }
     is_deeply \@order, [1 .. 5], 'in the order of coming';
-    like rest($first), qr{^HTTP/1\.1 200 }, 'and the one that they waited for';
+    like rest($first), qr/tick 1/, 'and the one that they waited for';
 };
 subtest 'longest wait' => sub {
     $h->get('/quick');
-    my $first = ask('/quick?sleep=2000');
+    my $first = ask('/quick?drip=2:2000');
+    my $got = '';
+    sysread $first, $got, 65536, length $got until $got =~ /tick 0/;
     my $begin = time;
     my $r = $h->get('/quick');
     is $r->{status}, 503, '503 after queue=';

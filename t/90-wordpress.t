@@ -57,7 +57,7 @@ PHP
 close $fh;
 system("rm -rf $dir/site/wp-content/uploads; mkdir -p $dir/site/wp-content/uploads; chown -R www-data: $dir/site");
 
-my $server = Fcgipm->httpd(conf => <<"CONF");
+my $server = Fcgipm->httpd(expect_log => [qr{FPM0621.*PHP (?:Warning|Notice|Deprecated)}], conf => <<"CONF");
 <FcgiServer wordpress>
     FcgiCommand   /usr/bin/php-cgi -d upload_max_filesize=64M -d post_max_size=64M -d sendmail_path=/bin/true
     FcgiEnv       PHP_FCGI_MAX_REQUESTS 20
@@ -90,7 +90,7 @@ sub curl {
 like curl('-d', 'weblog_title=Shared+host&user_name=admin&admin_password=s3cret-Pass&admin_password2=s3cret-Pass&pw_weak=1'
         . '&admin_email=a%40example.org&Submit=Install&language=', "$base/wp-admin/install.php?step=2"),
     qr/Success!/, 'it installs';
-like curl("$base/"), qr/Shared host/, 'the front page has the title';
+like curl("-L", "$base/"), qr/Shared host/, 'the front page has the title';
 
 curl('-L', '-d', 'log=admin&pwd=s3cret-Pass&wp-submit=Log+In&testcookie=1', '-b', 'wordpress_test_cookie=WP%20Cookie%20check',
     "$base/wp-login.php");
