@@ -87,6 +87,7 @@ $h->stop;
     my @all = $h->marked;
     kill KILL => $manager, $h->pid, @children;
     waitpid $h->pid, 0;
+    wait_for { !grep { Fcgipm::alive($_) } @children } 5, 'its children have closed the port';
     $h->start;
     my %old = map { $_ => 1 } @all;
     ok !(grep { $old{$_} } $h->marked), 'both killed: the next start has cleaned up before it serves';

@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/errors.h"
 
-#include <apr_atomic.h>
 #include <http_log.h>
 
 #include "core/log.h"
 #include "share/stat.h"
+#include "web/limit.h"
 
 APLOG_USE_MODULE(fcgipm);
 
 #define LINES_PER_SECOND 100
 
-/* Of each pool in this child: the second, and how many lines it has had. Only threads of this process use it.
- */
-static struct window {
-    apr_uint32_t second, lines, dropped;
-} windows[FCGIPM_POOLS_MAX];
+static fcgipm_limit_t limit;
 
 void fcgipm_errors_begin(fcgipm_errors_t *errors, request_rec *r, const char *pool_name,
                          fcgipm_board_t *board, uint32_t pool, uint32_t slot, uint32_t pid)
@@ -31,21 +27,13 @@ void fcgipm_errors_begin(fcgipm_errors_t *errors, request_rec *r, const char *po
 
 static bool allowed(const fcgipm_errors_t *errors)
 {
-    struct window *w = &windows[errors->pool % FCGIPM_POOLS_MAX];
-    apr_uint32_t now = (apr_uint32_t)apr_time_sec(apr_time_now()), was = apr_atomic_read32(&w->second),
-                 dropped;
+    unsigned dropped;
+    bool allow = fcgipm_limit_allow(&limit, errors->pool, LINES_PER_SECOND, &dropped);
 
-    if (was != now && apr_atomic_cas32(&w->second, now, was) == was) {
-        apr_atomic_set32(&w->lines, 0);
-        if ((dropped = apr_atomic_xchg32(&w->dropped, 0)))
-            ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, errors->r,
-                          "FPM0620: pool %s: %u more lines of error output dropped", errors->pool_name,
-                          dropped);
-    }
-    if (apr_atomic_inc32(&w->lines) < LINES_PER_SECOND)
-        return true;
-    apr_atomic_inc32(&w->dropped);
-    return false;
+    if (dropped)
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, errors->r,
+                      "FPM0620: pool %s: %u more lines of error output dropped", errors->pool_name, dropped);
+    return allow;
 }
 
 static void emit(fcgipm_errors_t *errors)

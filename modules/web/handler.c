@@ -12,21 +12,24 @@
 #include <http_protocol.h>
 
 #include "link/exchange.h"
+#include "share/board.h"
 #include "share/stat.h"
 #include "web/body.h"
 #include "web/errors.h"
 #include "web/guard.h"
+#include "web/limit.h"
 #include "web/match.h"
 #include "web/params.h"
 #include "web/reply.h"
 
 APLOG_USE_MODULE(fcgipm);
 
-#define TRIES_MAX     3
-#define LINGER_US     apr_time_from_sec(2) /* for an application whose client has left to notice */
-#define LINGER_MAX_US apr_time_from_sec(60)
-#define SCRIPT_US     apr_time_from_sec(10)
-#define FLAGS_AT      10 /* in the params block: BEGIN_REQUEST's flags */
+#define TRIES_MAX           3
+#define REFUSALS_PER_SECOND 5
+#define LINGER_US           apr_time_from_sec(2) /* for an application whose client has left to notice */
+#define LINGER_MAX_US       apr_time_from_sec(60)
+#define SCRIPT_US           apr_time_from_sec(10)
+#define FLAGS_AT            10 /* in the params block: BEGIN_REQUEST's flags */
 
 /* One request on its way. */
 typedef struct job {
@@ -165,16 +168,30 @@ static bool idempotent(const request_rec *r)
     return r->method_number == M_GET || r->method_number == M_OPTIONS; /* HEAD is M_GET */
 }
 
-static int unavailable(job_t *job, int status, const char *number)
+/* Seconds until the next start of an application that fails, else what a queue needs. */
+static int retry_after(const job_t *job)
+{
+    const fcgipm_board_pool_t *p = &job->board->pool[fcgipm_board_route(job->board, job->pool)];
+    apr_time_t at = (apr_time_t)fcgipm_atom_get(&p->retry_us), now = apr_time_now();
+
+    return at > now && at - now < apr_time_from_sec(3600) ? (int)apr_time_sec(at - now) + 1 : 2;
+}
+
+/* An overload is told, but not a thousand times a second. */
+static fcgipm_limit_t refusals;
+
+static int unavailable(job_t *job, const char *number)
 {
     request_rec *r = job->r;
+    unsigned dropped;
 
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: pool %s: %s; answered %d", number, job->match.name,
-                  job->fault.sentence, status);
-    if (status == HTTP_SERVICE_UNAVAILABLE)
-        apr_table_setn(r->err_headers_out, "Retry-After", job->fault.status == APR_ENOPROC ? "10" : "5");
+    if (fcgipm_limit_allow(&refusals, job->pool, REFUSALS_PER_SECOND, &dropped))
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: pool %s: %s; answered 503%s", number,
+                      job->match.name, job->fault.sentence,
+                      dropped ? apr_psprintf(r->pool, " (and %u others before)", dropped) : "");
+    apr_table_setn(r->err_headers_out, "Retry-After", apr_itoa(r->pool, retry_after(job)));
     fcgipm_stat_failed_add(job->board, job->pool, 1);
-    return status;
+    return HTTP_SERVICE_UNAVAILABLE;
 }
 
 /* A client that has left gets nothing; the access log shall show what happened. */
@@ -197,12 +214,12 @@ static int not_leased(job_t *job, apr_status_t rv)
     if (rv == APR_ECONNABORTED)
         return gone(job);
     if (rv == APR_EBUSY)
-        return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0600");
+        return unavailable(job, "FPM0600");
     if (rv == APR_TIMEUP)
-        return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0601");
+        return unavailable(job, "FPM0601");
     if (rv == APR_ENOPROC)
-        return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0602");
-    return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0603");
+        return unavailable(job, "FPM0602");
+    return unavailable(job, "FPM0603");
 }
 
 /* An index that was given to another pool since this child's configuration was read must not get its
@@ -432,7 +449,7 @@ static int find_pool(job_t *job)
     }
     job->setting = fcgipm_directive_server(job->r->server)->script;
     if (fcgipm_lease_script(job->link, job->match.name, SCRIPT_US, &job->pool, &job->fault) != APR_SUCCESS)
-        return unavailable(job, HTTP_SERVICE_UNAVAILABLE, "FPM0604");
+        return unavailable(job, "FPM0604");
     return OK;
 }
 

@@ -124,9 +124,24 @@ static const char *connection_names(const fcgipm_reply_t *reply)
     return names;
 }
 
+/* Is the field's name an element of the list? (ap_find_token would take "x" for "X-Real".) */
+static bool listed(const char *list, const fcgipm_head_field_t *f)
+{
+    while (list && *list) {
+        size_t len;
+
+        list += strspn(list, ", \t");
+        len = strcspn(list, ", \t");
+        if (len == f->name_len && !strncasecmp(list, f->name, len))
+            return true;
+        list += len;
+    }
+    return false;
+}
+
 /* RFC 9110 section 7.6.1: these speak of a connection, and the application's is not the client's. HTTP/2
  * forbids them. */
-static bool hop_by_hop(const fcgipm_reply_t *reply, const fcgipm_head_field_t *f, const char *connection)
+static bool hop_by_hop(const fcgipm_head_field_t *f, const char *connection)
 {
     static const char *const names[] = {
         "Connection", "Keep-Alive", "Proxy-Connection",   "Transfer-Encoding",  "TE",
@@ -135,8 +150,7 @@ static bool hop_by_hop(const fcgipm_reply_t *reply, const fcgipm_head_field_t *f
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is(f, names[i]))
             return true;
-    return connection &&
-           ap_find_token(reply->r->pool, connection, apr_pstrmemdup(reply->r->pool, f->name, f->name_len));
+    return listed(connection, f);
 }
 
 static void set_last_modified(request_rec *r, const char *value)
@@ -178,7 +192,7 @@ static void set_fields(fcgipm_reply_t *reply)
     /* What the file's name said of its type is about the script, not about its answer. */
     ap_set_content_type(reply->r, NULL);
     while (fcgipm_head_next(&reply->head, &iter, &f))
-        if (!hop_by_hop(reply, &f, connection))
+        if (!hop_by_hop(&f, connection))
             set_field(reply, &f);
 }
 
