@@ -14,9 +14,11 @@ my $go = app_built('actor.go');
 my ($fpm) = sort glob '/usr/sbin/php-fpm*';
 need('php-fpm') unless $fpm;
 
-my $tcp = free_port();
+my ($tcp, $tcp6) = (free_port(), free_port());
+need('spawn-fcgi');
+my $ipv6 = -e '/proc/net/if_inet6' && do { local $/; open my $f, '<', '/proc/net/if_inet6'; scalar(<$f> // '') =~ /^0{31}1 / };
 my $h = Fcgipm->httpd(
-    expect_log => [qr/FPM0621: pool \S+ slot \d+ pid \d+: a line of (c|perl|fast|php|go|script)/, qr/FPM0621: pool fpm .*a line of php/],
+    expect_log => [qr/FPM0621: pool \S+ slot \d+ pid \d+: a line of (c|perl|fast|php|go|script)/, qr/FPM0621: pool (?:fpm|spawned) .*a line of (?:php|c)/],
     conf => <<"EOC");
 <FcgiServer c>
     FcgiCommand $actor
@@ -36,6 +38,18 @@ my $h = Fcgipm->httpd(
 <FcgiServer gotcp>
     FcgiConnect 127.0.0.1:$tcp
 </FcgiServer>
+<FcgiServer gotcp6>
+    FcgiConnect [::1]:$tcp6
+</FcgiServer>
+<FcgiServer spawned>
+    FcgiConnect unix:\@ROOT@/spawned.sock
+</FcgiServer>
+<Location "/gotcp6">
+    FcgiPass gotcp6
+</Location>
+<Location "/spawned">
+    FcgiPass spawned
+</Location>
 <FcgiServer fpm>
     FcgiConnect unix:\@ROOT@/fpm.sock
 </FcgiServer>
@@ -95,12 +109,16 @@ END { my $st = $?; kill TERM => @others if @others; waitpid $_, 0 for @others; $
 }
 spawn($fpm, '-n', '-F', '-y', $h->root . '/fpm.conf');
 spawn($go, '-listen', "127.0.0.1:$tcp");
+spawn($go, '-listen', "[::1]:$tcp6") if $ipv6;
+spawn('spawn-fcgi', '-n', '-s', $h->root . '/spawned.sock', '-M', '0666', '--', $actor);
 wait_for { -S $h->root . '/fpm.sock' } 10, 'php-fpm listens';
+wait_for { -S $h->root . '/spawned.sock' } 10, 'spawn-fcgi listens';
 wait_for { IO::Socket::INET->new(PeerAddr => "127.0.0.1:$tcp") } 10, 'the Go program listens';
 
 my %path = (
     c => ['/c', 'c'], perl => ['/perl', 'perl'], fast => ['/fast', 'fast'], go => ['/go', 'go'], gotcp => ['/gotcp', 'go'],
-    php => ['/php/actor.php', 'php'], fpm => ['/fpm/actor.php', 'php'], script => ['/script/script.pl', 'script'],
+    php => ['/php/actor.php', 'php'], fpm => ['/fpm/actor.php', 'php'], spawned => ['/spawned', 'c'],
+    $ipv6 ? (gotcp6 => ['/gotcp6', 'go']) : (), script => ['/script/script.pl', 'script'],
 );
 my $big = join '', map { chr(ord('a') + $_ % 26) } 0 .. 299_999;
 
@@ -136,7 +154,7 @@ for my $name (sort keys %path) {
         is $r->{headers}{'x-one'}, 1, 'its own header';
         is $r->{headers}{'x-two'}, 2, 'and another';
 
-        if ($name ne 'gotcp' && $name ne 'go') { # Go's library has no error stream
+        if ($lang ne 'go') { # Go's library has no error stream
             $h->get("$path?stderr=a%20line%20of%20$lang");
             ok $h->wait_log(qr/FPM0621: pool \S+ slot \d+ pid \d+: .*a line of $lang/, 5), 'a line of its error stream is in the log';
         }

@@ -196,7 +196,10 @@ void fcgipm_lease_linger(fcgipm_link_t *link, fcgipm_lease_t *lease, const struc
     int64_t now_us = apr_time_now();
     size_t streams = mux->stream_count;
     fcgipm_linger_t *l = calloc(1, sizeof *l + streams * sizeof l->streams[0]);
-    if (!l || !link->keeper_runs || lease->fd < 0) {
+    /* Nobody tells us when an external application without kept connections is free: it has a queue of its
+     * own, and the end of the connection says all that there is to say. */
+    bool hang_up = !lease->keep && link->env.board->pool[lease->pool].external;
+    if (!l || !link->keeper_runs || lease->fd < 0 || hang_up) {
         free(l);
         fcgipm_lease_release(link, lease, FCGIPM_LEASE_CLOSE, false);
         return;

@@ -79,10 +79,11 @@ typedef enum fcgipm_lease_end {
 /* Never fails. complete: counts as a complete answer of the worker. */
 void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lease_end_t end, bool complete);
 
-/* The client has left in the middle of a request. With a kept connection: send ABORT_REQUEST; in any case the
- * keeper reads and discards until END_REQUEST (if keep, then the connection is kept) or EOF, at most grace_us
- * after which the read side is shut down so that the application's next write fails; after limit_us the
- * worker is reported HUNG. The seat comes back only then. mux: copied; its parse state goes on. */
+/* The client has left in the middle of a request. An external application without kept connections: close.
+ * With a kept connection: send ABORT_REQUEST; in any case the keeper reads and discards until END_REQUEST (if
+ * keep, then the connection is kept) or EOF, at most grace_us after which the read side is shut down so that
+ * the application's next write fails; after limit_us the worker is reported HUNG. The seat comes back only
+ * then. mux: copied; its parse state goes on. */
 struct fcgipm_mux;
 void fcgipm_lease_linger(fcgipm_link_t *link, fcgipm_lease_t *lease, const struct fcgipm_mux *mux,
                          unsigned id, int64_t grace_us, int64_t limit_us);

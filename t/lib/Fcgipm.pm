@@ -173,6 +173,7 @@ sub httpd {
     my $self = $class->prepare(%o);
     $self->{shm} = {map { $_ => 1 } glob '/dev/shm/*'};
     $self->{env} = $o{env};
+    $self->{has_manager} = ($o{module} // 1) && ($o{conf} // '') =~ /<FcgiServer|fcgipm-script/;
     $running{0 + $self} = $self;
     $self->start;
     return $self;
@@ -201,6 +202,10 @@ sub start {
         }
         sleep 0.01;
     }
+    $self->{parent_fds} = do { my $n = descriptors($pid); $n->{other} + $n->{socket} };
+    wait_for { my $m = $self->manager; $m && ($self->{manager_fds} = descriptors($m)) } 5, 'there is a manager' if $self->{has_manager};
+    # Its workers may have been started meanwhile: their sockets do not count.
+    $self->{manager_fds}{socket} -= () = $self->workers if $self->{has_manager};
 }
 
 sub slurp { my ($self, $name) = @_; local $/; open my $f, '<:raw', "$self->{root}/$name" or return ''; return scalar <$f> // '' }
@@ -376,6 +381,33 @@ sub marked {
 # Only the processes that the manager started itself, each the leader of its session.
 sub workers { my ($self, $pool) = @_; return grep { (split ' ', proc_file($_, 'stat') =~ s/^.*\) //sr)[3] == $_ } $self->marked($pool) }
 
+# Descriptors of a process: {fifo, pidfd, socket, other}, without what belongs to a worker each.
+sub descriptors {
+    my ($pid) = @_;
+    my %n = map { $_ => 0 } qw(fifo pidfd socket other);
+    for (map { readlink // '' } glob "/proc/$pid/fd/*") {
+        $n{m{/run/p\d+/} ? 'fifo' : /pidfd/ ? 'pidfd' : /^socket:/ ? 'socket' : 'other'}++;
+    }
+    return \%n;
+}
+sub is_steady {
+    my ($self) = @_;
+    my $manager = $self->manager or return "no manager";
+    my ($now, $first) = (descriptors($manager), $self->{manager_fds});
+    my $workers = () = $self->workers;
+    return "manager: $now->{fifo} pipes of $workers workers" if $now->{fifo} > $workers;
+    return "manager: $now->{socket} sockets, $first->{socket} without the workers' at the start" if $now->{socket} - $workers > $first->{socket};
+    return "manager: $now->{other} other descriptors, $first->{other} at the start" if $now->{other} > $first->{other};
+    my $parent = descriptors($self->{pid});
+    return "parent: $parent->{other} + $parent->{socket} descriptors" if $parent->{other} + $parent->{socket} > $self->{parent_fds} + 2;
+    for my $child ($self->children) {
+        my $fds = descriptors($child);
+        # Listeners, client connections that are kept alive, and at most one kept connection for each place in a worker.
+        return "httpd child $child: $fds->{socket} sockets" if $fds->{socket} > 24 + 8 * $workers;
+    }
+    return '';
+}
+
 sub generations { my ($self) = @_; return scalar(() = $self->log =~ /configured -- resuming normal operations/g) }
 sub signal_and_wait {
     my ($self, $signal) = @_;
@@ -409,6 +441,11 @@ sub end_processes {
 sub stop {
     my ($self) = @_;
     delete $running{0 + $self};
+    if (!$self->{leave} && $self->{has_manager}) {
+        my ($end, $fault) = (time + 10);
+        while (($fault = $self->is_steady) && time < $end) { sleep 0.05 }
+        Test::More::is($fault, '', 'end: no descriptor is left');
+    }
     my $in_time = $self->end_processes(30);
     if (!$self->{leave}) {
         Test::More::ok($in_time, 'end: httpd stops in time');
