@@ -69,8 +69,12 @@ for my $method (qw(GET POST)) {
     is $h->request($method => "/w?o$method=overloaded", body => 'abc')->{status}, 200, "$method is sent again when the application refused it";
     is seen("o$method"), 2, 'once';
     my $r = $h->request($method => "/w?h$method=head");
-    ok $r->{status} == 502 || !$r->{complete}, "$method is not sent again when the answer had begun";
-    is seen("h$method"), 1, 'it was seen once';
+    if ($method eq 'POST') {
+        ok $r->{status} == 502 || !$r->{complete}, 'POST is not sent again when the answer had begun';
+        is seen('hPOST'), 1, 'it was seen once';
+    } else {
+        is seen('hGET'), $r->{complete} ? 2 : 1, 'GET is sent again when the client has seen nothing yet, else it is cut';
+    }
 }
 # A connection that the application closes after its answer, though it was asked to keep it.
 is $h->get("/w?c$_=closeafter")->{status}, 200, 'a kept connection that is closed meanwhile costs nothing' for 1 .. 10;

@@ -279,7 +279,8 @@ static void count(const job_t *job, bool done)
     fcgipm_stat_bytes_out_add(job->board, pool, job->x.result.answer_read);
 }
 
-static bool may_repeat(const job_t *job)
+/* PROMISES P1: what may be repeated is repeated as long as the client has seen nothing of an answer. */
+static bool may_repeat(const job_t *job, apr_status_t rv)
 {
     if (fcgipm_reply_begun(job->reply) || job->retries + 1 >= TRIES_MAX)
         return false;
@@ -289,7 +290,7 @@ static bool may_repeat(const job_t *job)
     case FCGIPM_PHASE_SENT:
         return idempotent(job->r);
     default:
-        return false;
+        return idempotent(job->r) && rv != APR_EGENERAL; /* who breaks the protocol does it again */
     }
 }
 
@@ -384,7 +385,7 @@ static verdict_t on_client_gone(job_t *job, int *status)
 static verdict_t on_failure(job_t *job, apr_status_t rv, int *status)
 {
     const char *refused = fcgipm_reply_fault(job->reply);
-    bool again = !refused && may_repeat(job);
+    bool again = !refused && may_repeat(job, rv);
 
     release(job, FCGIPM_LEASE_BROKEN);
     if (again) {
