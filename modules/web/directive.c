@@ -146,6 +146,20 @@ static const char *add_pool(cmd_parms *cmd, const char *name, fcgipm_setting_t *
     return NULL;
 }
 
+/* httpd would take any directive of its own in here, and do something that nobody meant. */
+static const char *check_inside(cmd_parms *cmd, const char *name)
+{
+    for (const ap_directive_t *d = cmd->directive->first_child; d; d = d->next)
+        if (strncasecmp(d->directive, "Fcgi", 4)) {
+            cmd->err_directive = d;
+            return apr_psprintf(cmd->pool,
+                                "%s %s: not allowed in <FcgiServer %s>, which describes an application; only "
+                                "directives that begin with Fcgi are",
+                                d->directive, d->args, name);
+        }
+    return NULL;
+}
+
 static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
 {
     const char *end = strrchr(args, '>');
@@ -167,6 +181,8 @@ static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
             "<FcgiServer %s%s>: not a name; write one of 1 to 63 letters, digits, '.', '_' or '-', such as "
             "<FcgiServer blog>",
             name, args);
+    if ((fault = check_inside(cmd, name)))
+        return fault;
     setting = apr_pcalloc(cmd->pool, sizeof *setting);
     fcgipm_setting_defaults(setting, cmd->pool);
     setting->name = name;

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+# Wrong directives: configtest fails, and the sentence names file and line, the directive, the value, and what would be
+# right. What a pool means, private and shared; quoting; names of pools.
+use strict;
+use warnings;
+use lib 't/lib';
+use Test::More;
+use Fcgipm;
+
+my $actor = app_built('actor.c');
+my $block = sub { "<FcgiServer app>\n    FcgiCommand $actor\n@_\n</FcgiServer>\n" };
+
+sub good { my ($what, $conf) = @_; my ($status, $output) = Fcgipm->configtest(conf => $conf); is $status, 0, "good: $what" or diag $output }
+sub bad {
+    my ($what, $conf, @like) = @_;
+    my ($status, $output) = Fcgipm->configtest(conf => $conf);
+    isnt $status, 0, "bad: $what";
+    like $output, $_, 'it says ' . $_ for @like;
+    like $output, qr{httpd\.conf(?: of |:\d|.*line \d)|on line \d+ of}, 'and where' or diag $output;
+}
+
+good 'all of them', $block->(<<'EOC');
+    FcgiUser www-data www-data
+    FcgiProcesses 0 8
+    FcgiConcurrency 4
+    FcgiEnv A "b c"
+    FcgiPassEnv PATH
+    FcgiDirectory /tmp
+    FcgiUmask 027
+    FcgiKeepConn Off
+    FcgiClientAbort Finish
+    FcgiQueue length=50
+    FcgiTimeout start=10s connect=500ms queue=5 read=1m request=off idle=1h stop=2s
+    FcgiHeadLimit 32K
+    FcgiRequestBuffer memory=1M
+EOC
+good 'external', "<FcgiServer x>\n    FcgiConnect $_\n</FcgiServer>\n" for 'unix:/run/x.sock', '127.0.0.1:9000', '[::1]:9000', 'localhost:9000';
+
+for my $case (
+    ['FcgiProcesses two', qr/FcgiProcesses two/], ['FcgiProcesses 5 2', qr/FcgiProcesses 5 2|min/], ['FcgiProcesses 1 9999', qr/FcgiProcesses.*9999.*256/],
+    ['FcgiProcesses', qr/FcgiProcesses/], ['FcgiProcesses 1 2 3', qr/FcgiProcesses/],
+    ['FcgiConcurrency 0', qr/FcgiConcurrency 0.*1/], ['FcgiConcurrency many', qr/FcgiConcurrency many/],
+    ['FcgiTimeout read=fast', qr/FcgiTimeout.*read=fast/], ['FcgiTimeout read=10x', qr/read=10x/], ['FcgiTimeout reed=10s', qr/reed/],
+    ['FcgiTimeout 10s', qr/FcgiTimeout 10s/], ['FcgiTimeout start=1ms', qr/start=1ms.*100 ?ms/], ['FcgiTimeout read=-5s', qr/read=-5s/],
+    ['FcgiQueue length=lots', qr/length=lots/], ['FcgiQueue length=100000', qr/length=100000.*1000/], ['FcgiQueue 5', qr/FcgiQueue 5/],
+    ['FcgiUmask 99', qr/FcgiUmask 99/], ['FcgiKeepConn Maybe', qr/FcgiKeepConn Maybe.*On/], ['FcgiClientAbort Never', qr/FcgiClientAbort Never.*Finish/],
+    ['FcgiHeadLimit 1', qr/FcgiHeadLimit 1/], ['FcgiHeadLimit 64Q', qr/FcgiHeadLimit 64Q/], ['FcgiRequestBuffer memory=1T', qr/memory=1T/],
+    ['FcgiRequestBuffer 1M', qr/FcgiRequestBuffer 1M/], ['FcgiEnv 1=2', qr/FcgiEnv/], ['FcgiEnv', qr/FcgiEnv/],
+    ['FcgiNonsense x', qr/FcgiNonsense/], ['DocumentRoot /tmp', qr/DocumentRoot \/tmp: not allowed in <FcgiServer app>/],
+    ['FcgiDirectory relative/x', qr/FcgiDirectory relative\/x/], ['FcgiDirectory /nowhere/at/all', qr/FcgiDirectory \/nowhere\/at\/all: there is no such directory/],
+    ['FcgiUser nobodyatall', qr/FcgiUser nobodyatall: there is no such user/], ['FcgiUser www-data nogroupatall', qr/nogroupatall: there is no such group/],
+    ['FcgiUser root', qr/FcgiUser root: applications never run as root/], ['FcgiConnect unix:/x', qr/FcgiCommand|FcgiConnect/],
+) {
+    my ($line, @like) = @$case;
+    bad $line, $block->("    $line"), @like;
+}
+bad 'neither command nor address', "<FcgiServer x>\n    FcgiProcesses 1\n</FcgiServer>\n", qr/FcgiServer x.*FcgiCommand.*FcgiConnect/s;
+bad 'a missing program', "<FcgiServer x>\n    FcgiCommand /nowhere/app\n</FcgiServer>\n", qr{<FcgiServer x> FcgiCommand /nowhere/app: there is no such file};
+bad 'a directory', "<FcgiServer x>\n    FcgiCommand /tmp\n</FcgiServer>\n", qr{FcgiCommand /tmp: that is not a file};
+bad 'not executable', "<FcgiServer x>\n    FcgiCommand /etc/passwd\n</FcgiServer>\n", qr{FcgiCommand /etc/passwd: it is not executable; chmod};
+for my $addr ('unix:relative', '127.0.0.1', '127.0.0.1:99999', 'http://x:1', '[::1]') {
+    bad "FcgiConnect $addr", "<FcgiServer x>\n    FcgiConnect $addr\n</FcgiServer>\n", qr/FcgiConnect \Q$addr\E/;
+}
+bad 'no name', "<FcgiServer>\n    FcgiCommand $actor\n</FcgiServer>\n", qr/FcgiServer/;
+bad 'a strange name', "<FcgiServer a/b>\n    FcgiCommand $actor\n</FcgiServer>\n", qr{a/b};
+bad 'the same name twice', $block->() . $block->(), qr/app.*(?:twice|already|again)/i;
+bad 'an unknown pool', "<Location \"/x\">\n    FcgiPass nothere\n</Location>\n", qr/FcgiPass nothere: there is no <FcgiServer nothere>/;
+bad 'an unknown pool of a handler', "<Location \"/x\">\n    SetHandler fcgipm:nothere\n</Location>\n", qr/fcgipm:nothere|SetHandler nothere/;
+bad 'a pattern without a prefix', $block->() . "<LocationMatch \"^/x\">\n    FcgiPass app\n</LocationMatch>\n", qr/FcgiPass app: a pattern does not tell.*prefix=/;
+bad 'a pool of another virtual host', "<VirtualHost *:\@PORT\@>\n    ServerName a\n" . $block->() . "</VirtualHost>\n<VirtualHost *:\@PORT\@>\n    ServerName b\n    <Location \"/x\">\n        FcgiPass app\n    </Location>\n</VirtualHost>\n",
+    qr/FcgiPass app: there is no <FcgiServer app> in this virtual host/;
+bad 'a runtime directory that is too long', 'FcgiRuntimeDir /' . 'x' x 100 . "\n", qr/FcgiRuntimeDir.*too long/;
+
+# httpd starts though one application is not there: hundreds of other sites must not stand still.
+my $h = Fcgipm->httpd(expect_log => [qr/FPM0661/, qr/FPM031[67]/, qr/FPM0332/, qr/FPM0602/], conf => <<"EOC");
+<FcgiServer gone>
+    FcgiCommand /nowhere/app
+    FcgiProcesses 0 1
+</FcgiServer>
+<FcgiServer quoted>
+    FcgiCommand /usr/bin/perl -e 'exec "$actor"' "two words" "" plain 'single "double"'
+</FcgiServer>
+<FcgiServer same>
+    FcgiCommand $actor
+    FcgiEnv WHO main
+</FcgiServer>
+<Location "/gone">
+    FcgiPass gone
+</Location>
+<Location "/quoted">
+    FcgiPass quoted
+</Location>
+<VirtualHost *:\@PORT\@>
+    ServerName a.example
+    <Location "/x">
+        FcgiPass same
+    </Location>
+</VirtualHost>
+<VirtualHost *:\@PORT\@>
+    ServerName b.example
+    <FcgiServer same>
+        FcgiCommand $actor
+        FcgiEnv WHO private
+    </FcgiServer>
+    <Location "/x">
+        FcgiPass same
+    </Location>
+</VirtualHost>
+<VirtualHost *:\@PORT\@>
+    ServerName c.example
+    <Location "/x">
+        FcgiPass same
+    </Location>
+</VirtualHost>
+EOC
+sub who {
+    my ($host) = @_;
+    my $got = $h->raw("GET /x?do=pid HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n");
+    my ($pid) = $got =~ /\r\n\r\n(?:[\da-f]+\r\n)?(\d+)\n/;
+    return ($pid, Fcgipm::proc_file($pid // 0, 'environ') =~ /(?:^|\0)WHO=(\w+)/ ? $1 : '');
+}
+my ($a, $who_a) = who('a.example');
+my ($b, $who_b) = who('b.example');
+my ($c, $who_c) = who('c.example');
+is $who_a, 'main', 'a block of the main server';
+is $a, $c, 'is shared by the virtual hosts that name it';
+is $who_b, 'private', 'a virtual host\'s own block goes before it';
+isnt $b, $a, 'and has its own process';
+wait_for { $h->workers('quoted') } 5, 'it runs';
+my ($pid) = $h->marked('quoted');
+$h->stop;
+
+# Arguments in httpd's quoting arrive as they are written.
+$h = Fcgipm->httpd(conf => "<FcgiServer q>\n    FcgiCommand /usr/bin/perl -e 'sleep 1 while !accept(C, STDIN); 1 while sysread(C, \$_, 99); sleep 100' \"two words\" \"\" plain \"a 'b' c\"\n</FcgiServer>\n", leave => 1);
+wait_for { $h->workers('q') } 5, 'it runs';
+wait_for { (split /\0/, Fcgipm::proc_file(($h->workers('q'))[0], 'cmdline'))[0] =~ /perl/ } 5, 'it is perl';
+my @argv = split /\0/, Fcgipm::proc_file(($h->workers('q'))[0], 'cmdline'), -1;
+is_deeply [@argv[3 .. 6]], ['two words', '', 'plain', "a 'b' c"], 'arguments with blanks, quotes, and nothing';
+$h->stop;
+done_testing;
