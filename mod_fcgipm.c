@@ -27,7 +27,8 @@ static int begin_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 
 static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot, mpm_child_status state)
 {
-    if (state != MPM_CHILD_STARTED)
+    /* Not at MPM_CHILD_LOST_SLOT: such a child still finishes its requests. */
+    if (state == MPM_CHILD_EXITED)
         fcgipm_guard_child_gone(pid);
     (void)s;
     (void)gen;

@@ -10,7 +10,7 @@ use Fcgipm;
 need('php-cgi');
 my $actor = app_built('actor.c');
 my $h = Fcgipm->httpd(
-    expect_log => [qr/FPM0662/, qr/FPM0664/, qr/FPM0665/, qr/FPM0667/, qr/FPM0668/, qr/FPM0669/, qr/htaccess cannot choose/],
+    expect_log => [qr/FPM0662/, qr/FPM0664/, qr/FPM0665/, qr/FPM0666/, qr/FPM0672/, qr/FPM0667/, qr/FPM0668/, qr/FPM0669/, qr/htaccess cannot choose/],
     modules => ['auth_basic', 'authn_file', 'authn_core', 'authz_user', 'include'],
     conf => <<"EOC");
 ServerName www.example.org:\@PORT\@
@@ -106,6 +106,9 @@ file('rewriteh/f.x', 'x');
 system 'cp', app_built('script.pl'), "$htdocs/s.fpl";
 system 'cp', app_built('actor_lib.pl'), "$htdocs/actor_lib.pl" if -e 't/apps/actor_lib.pl';
 chmod 0755, "$htdocs/s.fpl";
+symlink "$htdocs/s.fpl", "$htdocs/link.fpl";
+system 'cp', "$htdocs/s.fpl", "$htdocs/plain.fpl";
+chmod 0644, "$htdocs/plain.fpl";
 chmod 0755, $htdocs;
 {
     open my $users, '>', $h->root . '/users' or die;
@@ -162,6 +165,8 @@ subtest 'directory' => sub {
 subtest 'script on disk' => sub {
     says env_of('/s.fpl/x?do=env'), SCRIPT_NAME => '/s.fpl', PATH_INFO => '/x', SCRIPT_FILENAME => "$htdocs/s.fpl";
     is $h->get('/noexec/s.fpl')->{status}, 403, 'not without ExecCGI';
+    is $h->get('/plain.fpl')->{status}, 403, 'not what is not executable';
+    is $h->get('/link.fpl')->{status}, 403, 'not by a symbolic link';
 };
 subtest 'None' => sub {
     says env_of('/none/x?do=env'), SCRIPT_NAME => '/none';

@@ -41,6 +41,24 @@ kill KILL => $father;
 wait_for { !Fcgipm::alive($grandchild) } 5, 'it dies with its father';
 wait_for { $h->get('/father?fork=1')->{status} == 200 } 5, 'another';
 
+# httpd stops gracefully: what runs ends whole, and then all go.
+{
+    my $h = Fcgipm->httpd(conf => "<FcgiServer c>\n    FcgiCommand $actor\n</FcgiServer>\n<Location \"/c\">\n    FcgiPass c\n</Location>\n");
+    my $s = $h->connect;
+    my $got = '';
+    print {$s} "GET /c?drip=8:200 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    sysread $s, $got, 65536, length $got until $got =~ /tick 0/;
+    kill WINCH => $h->pid;
+    1 while sysread $s, $got, 65536, length $got;
+    like $got, qr/tick 7\n.*0\r\n\r\n\z/s, 'graceful-stop: a running request ends whole';
+    my @all = $h->marked;
+    wait_for { waitpid($h->pid, POSIX::WNOHANG()) == $h->pid } 20, 'httpd ends';
+    wait_for { !grep { Fcgipm::alive($_) } @all } 5, 'and no process is left';
+    delete $h->{pid};
+    $h->{has_manager} = 0;
+    $h->stop;
+}
+
 # A process that somebody has stopped is killed, too.
 kill STOP => ($h->workers('stubborn'))[0];
 my $begin = time;

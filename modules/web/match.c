@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/match.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <apr_strings.h>
@@ -73,8 +75,10 @@ static int check_file(request_rec *r)
     return OK;
 }
 
+/* The manager runs no program by a name that could come to mean another one. */
 static int match_script(request_rec *r, fcgipm_match_t *match)
 {
+    char real[PATH_MAX];
     int status;
 
     if (!(ap_allow_options(r) & OPT_EXECCGI))
@@ -83,6 +87,9 @@ static int match_script(request_rec *r, fcgipm_match_t *match)
         return status;
     if (!(r->finfo.protection & (APR_UEXECUTE | APR_GEXECUTE | APR_WEXECUTE)))
         return refuse(r, HTTP_FORBIDDEN, "FPM0666", "the script is not executable");
+    if (!realpath(r->filename, real) || strcmp(real, r->filename))
+        return refuse(r, HTTP_FORBIDDEN, "FPM0672",
+                      "a symbolic link is in the script's path; write the real one");
     match->script = true;
     match->name = r->filename;
     return OK;
