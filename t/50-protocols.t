@@ -83,7 +83,7 @@ for my $name (sort keys %over) {
         unlike $text, qr/^(?:keep-alive: 5|upgrade: y|x-mine)/mi, 'hop-by-hop fields of the application go no further';
         like $text, qr/^x-other: 1\r$/mi, 'others do';
         is scalar(() = $text =~ /hello from c/g), 1, 'and the body is right';
-        ($text, $exit) = curl($option, "$base/c?die=mid");
+        ($text, $exit) = curl($option, '-f', "$base/c?die=mid");
         isnt $exit, 0, "a cut answer is an error for the client (curl says $exit)";
         ($text, $exit) = curl($option, "$base/c?status=204");
         is $exit, 0, 'no content';
@@ -117,7 +117,7 @@ subtest 'compression' => sub {
     close $out;
     is scalar(@at), 4, 'a stream through mod_deflate';
     cmp_ok $at[3] - $at[0], '>', 0.8, 'arrives piece by piece';
-    (undef, my $exit) = curl('--compressed', "$clear/z?die=mid");
+    (undef, my $exit) = curl('-f', '--compressed', "$clear/z?die=mid");
     isnt $exit, 0, 'a cut answer is an error for the client';
 };
 subtest 'a client of HTTP/2 that leaves' => sub {
