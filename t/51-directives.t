@@ -82,6 +82,7 @@ my $h = Fcgipm->httpd(expect_log => [qr/FPM0661/, qr/FPM031[67]/, qr/FPM0332/, q
 </FcgiServer>
 <FcgiServer same>
     FcgiCommand $actor
+    FcgiProcesses 1
     FcgiEnv WHO main
 </FcgiServer>
 <Location "/gone">
@@ -100,6 +101,7 @@ my $h = Fcgipm->httpd(expect_log => [qr/FPM0661/, qr/FPM031[67]/, qr/FPM0332/, q
     ServerName b.example
     <FcgiServer same>
         FcgiCommand $actor
+        FcgiProcesses 1
         FcgiEnv WHO private
     </FcgiServer>
     <Location "/x">
