@@ -43,6 +43,9 @@ my $h = Fcgipm->httpd(mpm_conf => "StartServers 1\nServerLimit 1\n" . (($ENV{FCG
     FcgiConnect unix:$dir/closed.sock
     FcgiConcurrency 1
 </FcgiServer>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
 <Location "/kept">
     FcgiPass kept
 </Location>
@@ -58,6 +61,8 @@ for my $case (['kept', $kept], ['closed', $closed]) {
     sysread $s, $got, 65536, length $got until $got =~ /first/;
     close $s;
     ok $w->wait_note(qr/long (?:record|eof)/, 10), "$name: the application learns it";
+    # Kept: the seat comes back with its connection when the application has ended the request.
+    wait_for { $h->get('/st?auto')->{body} =~ /seats\.leased: 1$/m } 10, 'the connection is put away' if $name eq 'kept';
     is $h->get("/$name?quick")->{body}, 'quick', 'the next is served';
 }
 my $notes = join "\n", $kept->notes;

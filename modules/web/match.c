@@ -35,11 +35,11 @@ int fcgipm_match_translate(request_rec *r)
     return OK;
 }
 
+/* The name that translate gave is all there is to go by: httpd has put the place's configuration aside for
+ * the directory walk, which must not look for such a "file" from its working directory up. */
 int fcgipm_match_map_to_storage(request_rec *r)
 {
-    if (!mounted(r) || !r->filename || strncmp(r->filename, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
-        return DECLINED;
-    return OK;
+    return r->filename && !strncmp(r->filename, HANDLER_PREFIX, strlen(HANDLER_PREFIX)) ? OK : DECLINED;
 }
 
 /* In file mode only what is a file: directories are mod_dir's, and what is not there may have a

@@ -186,6 +186,9 @@ sub start {
     my $pid = fork // die "fork: $!";
     if (!$pid) {
         setpgrp 0, 0;
+        # As after "su -": a working directory that httpd's user cannot even enter must not matter.
+        mkdir "$self->{root}/cwd", 0700;
+        chdir "$self->{root}/cwd";
         $ENV{TMPDIR} = "$self->{root}/tmp";
         $ENV{LD_PRELOAD} = $ENV{FCGIPM_PRELOAD} if $ENV{FCGIPM_PRELOAD};
         %ENV = (%ENV, %{$self->{env} // {}});
