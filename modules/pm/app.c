@@ -130,7 +130,7 @@ static void note_success(fcgipm_app_t *app)
         const fcgipm_worker_t *w = &app->workers[i];
         uint64_t served = fcgipm_atom_peek(&m->board->slot[w->row].requests);
 
-        if (w->state == FCGIPM_SLOT_READY && !fcgipm_tally_is_failure(m->now - w->ready_us, served) &&
+        if (w->state == FCGIPM_SLOT_READY && fcgipm_tally_is_proof(m->now - w->ready_us, served) &&
             fcgipm_tally_well(&app->tally))
             FCGIPM_LOG(331, FCGIPM_LOG_NOTICE, 0, app->setting->scope, "pool %s: well again",
                        app->setting->name);

@@ -13,6 +13,11 @@ bool fcgipm_tally_is_failure(int64_t ready_for_us, uint64_t requests)
     return ready_for_us < 0 || (ready_for_us < FCGIPM_TALLY_PROVEN_US && requests == 0);
 }
 
+bool fcgipm_tally_is_proof(int64_t ready_for_us, uint64_t requests)
+{
+    return ready_for_us >= (requests ? FCGIPM_TALLY_CALM_US : FCGIPM_TALLY_PROVEN_US);
+}
+
 static int64_t delay_us(uint32_t failures, uint32_t chance)
 {
     int64_t delay = FCGIPM_TALLY_FIRST_US;

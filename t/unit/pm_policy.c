@@ -57,6 +57,11 @@ static void verdicts(void **state)
     assert_true(fcgipm_tally_is_failure(1 * S, 0));
     assert_false(fcgipm_tally_is_failure(1 * S, 1));
     assert_false(fcgipm_tally_is_failure(FCGIPM_TALLY_PROVEN_US, 0));
+    /* the backoff is forgotten after a life longer than a threshold only */
+    assert_false(fcgipm_tally_is_proof(FCGIPM_TALLY_CALM_US - 1, 1000000));
+    assert_true(fcgipm_tally_is_proof(FCGIPM_TALLY_CALM_US, 1));
+    assert_false(fcgipm_tally_is_proof(FCGIPM_TALLY_PROVEN_US - 1, 0));
+    assert_true(fcgipm_tally_is_proof(FCGIPM_TALLY_PROVEN_US, 0));
 }
 
 static void tokens_run_out_and_come_back(void **state)
