@@ -423,6 +423,8 @@ static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int status, b
     bool failure = w->failed || (!w->hung && !done && fcgipm_tally_is_failure(worked ? life_us : -1, served));
     int64_t delay_us = 0;
 
+    if (done) /* it ends the row of failures: it was made to live no longer */
+        fcgipm_tally_well(&app->tally);
     if (failure)
         delay_us = fcgipm_tally_fail(&app->tally, w->born_us, m->now, fcgipm_manager_random(m));
     if (!worked)
