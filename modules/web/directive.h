@@ -53,7 +53,7 @@ const fcgipm_dir_conf_t *fcgipm_directive_dir(const request_rec *r);
 bool fcgipm_directive_opened(const request_rec *r, const char *name);
 
 /* post_config, also under configtest: commands exist and are executable, users exist, every pool named by
- * FcgiPass or SetHandler exists; fills `mounts`. Every fault is logged with file:line. False: do not start.
+ * FcgiPass or SetHandler exists. Every fault is logged with file:line. False: do not start.
  */
 bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server);
 /* Every pool of every server, of fcgipm_pool_conf_t *. */
