@@ -2,6 +2,7 @@
 #include "link/lease.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -565,11 +566,27 @@ static bool any_kept(const fcgipm_kept_t *kept, void *ctx)
     return true;
 }
 
-/* The child ends: nothing of it stays LEASED. */
+/* prefork destroys the child's pool in a signal handler, wherever its thread just is. */
+static bool lock_is_free(fcgipm_link_t *link)
+{
+    for (int i = 0; i < 100; i++) {
+        if (pthread_mutex_trylock(&link->mutex) == 0) {
+            pthread_mutex_unlock(&link->mutex);
+            return true;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    return false;
+}
+
+/* The child ends: nothing of it stays LEASED. If our own thread was interrupted with the lock in its hand,
+ * the end of the process closes what is open and the parent frees the seats. */
 static apr_status_t link_destroy(void *data)
 {
     fcgipm_link_t *link = data;
     fcgipm_kept_t kept;
+    if (!lock_is_free(link))
+        return APR_SUCCESS; /* the keeper still runs: its memory stays */
     fcgipm_keeper_stop(link);
     while (fcgipm_kept_find(link, any_kept, NULL, &kept))
         fcgipm_kept_close(link, &kept);
@@ -577,16 +594,18 @@ static apr_status_t link_destroy(void *data)
     for (uint32_t i = 0; i < FCGIPM_POOLS_MAX; i++)
         fcgipm_kept_free(link, i);
     pthread_mutex_destroy(&link->mutex);
+    free(link->runtime_dir);
+    free(link);
     return APR_SUCCESS;
 }
 
 apr_status_t fcgipm_link_create(fcgipm_link_t **out, const fcgipm_link_env_t *env, apr_pool_t *pool)
 {
-    fcgipm_link_t *link = apr_pcalloc(pool, sizeof *link);
-    if (!fcgipm_board_ok(env->board))
-        return APR_EINVAL;
+    fcgipm_link_t *link = fcgipm_board_ok(env->board) ? calloc(1, sizeof *link) : NULL;
+    if (!link)
+        return fcgipm_board_ok(env->board) ? APR_ENOMEM : APR_EINVAL;
     link->env = *env;
-    link->env.runtime_dir = apr_pstrdup(pool, env->runtime_dir ? env->runtime_dir : "");
+    link->env.runtime_dir = link->runtime_dir = strdup(env->runtime_dir ? env->runtime_dir : "");
     link->child = fcgipm_board_claim(env->board, getpid());
     link->wake_fd = link->child < env->wake_count ? env->wake_fds[link->child] : -1;
     link->epoll_fd = link->command_fd = -1;

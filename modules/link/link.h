@@ -37,8 +37,9 @@ typedef struct fcgipm_linger {
 
 struct fcgipm_link {
     fcgipm_link_env_t env;
-    unsigned child; /* FCGIPM_NO_CHILD: no row */
-    int wake_fd;    /* ours among env.wake_fds, -1: none, then nothing is kept */
+    char *runtime_dir; /* malloc'ed, as the link itself: the keeper may outlive the pool by a moment */
+    unsigned child;    /* FCGIPM_NO_CHILD: no row */
+    int wake_fd;       /* ours among env.wake_fds, -1: none, then nothing is kept */
     int epoll_fd, command_fd;
     pthread_t keeper;
     bool keeper_runs;
