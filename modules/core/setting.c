@@ -32,10 +32,25 @@ const fcgipm_setting_row_t fcgipm_setting_rows[] = {
 };
 const unsigned fcgipm_setting_row_count = sizeof fcgipm_setting_rows / sizeof *fcgipm_setting_rows;
 
+const fcgipm_setting_row_t fcgipm_global_rows[] = {
+#define X(directive_, kind_, member_, min_, max_, default_, syntax_, doc_)                                   \
+    {.directive = directive_,                                                                                \
+     .kind = FCGIPM_KIND_##kind_,                                                                            \
+     .offset = offsetof(fcgipm_global_t, member_),                                                           \
+     .min = min_,                                                                                            \
+     .max = max_,                                                                                            \
+     .value = default_,                                                                                      \
+     .syntax = syntax_,                                                                                      \
+     .doc = doc_},
+    FCGIPM_GLOBALS(X)
+#undef X
+};
+const unsigned fcgipm_global_row_count = sizeof fcgipm_global_rows / sizeof *fcgipm_global_rows;
+
 #define EXTERNAL_CONCURRENCY 32
 #define LIST_MAX             4095 /* entries that a reader believes */
 
-static void *member(fcgipm_setting_t *s, const fcgipm_setting_row_t *row)
+static void *member(void *s, const fcgipm_setting_row_t *row)
 {
     return (char *)s + row->offset;
 }
@@ -106,6 +121,13 @@ static bool read_octal(const char *text, int64_t *out)
     return *end == '\0';
 }
 
+/* A count whose default is Auto has 0 for it. */
+static bool is_auto(const fcgipm_setting_row_t *row, const char *text)
+{
+    return row->kind == FCGIPM_KIND_COUNT && row->value && !strcasecmp(row->value, "Auto") &&
+           !strcasecmp(text, "Auto");
+}
+
 static bool read_count(const char *text, int64_t *out)
 {
     static const char *const none[] = {""};
@@ -158,7 +180,7 @@ static const char *show(const fcgipm_setting_row_t *row, int64_t number, apr_poo
     }
 }
 
-static void store_number(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, int64_t number)
+static void store_number(void *s, const fcgipm_setting_row_t *row, int64_t number)
 {
     if (row->kind == FCGIPM_KIND_DURATION)
         *(int64_t *)member(s, row) = number;
@@ -179,14 +201,18 @@ static int64_t load_number(const fcgipm_setting_t *s, const fcgipm_setting_row_t
     return *(const uint32_t *)at;
 }
 
-static const char *parse_number(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text,
+static const char *parse_number(void *s, const fcgipm_setting_row_t *row, const char *text,
                                 apr_pool_t *pool)
 {
     const number_kind_t *kind = &number_kinds[row->kind];
     const char *off = row->kind == FCGIPM_KIND_DURATION && row->min == 0 ? " or off" : "";
     const char *example = row->value ? apr_pstrcat(pool, off, ", such as ", row->value, NULL) : off;
-    int64_t number;
+    int64_t number = 0;
 
+    if (is_auto(row, text)) {
+        store_number(s, row, 0);
+        return NULL;
+    }
     if (!kind->read(text, &number))
         return apr_psprintf(pool, "%s: %s; write %s between %s and %s%s", title(row, text, pool), kind->what,
                             kind->how, show(row, row->min, pool), show(row, row->max, pool), example);
@@ -200,7 +226,7 @@ static const char *parse_number(fcgipm_setting_t *s, const fcgipm_setting_row_t 
 /* --- the other kinds
  * ------------------------------------------------------------------------------------------------ */
 
-static const char *parse_choice(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text,
+static const char *parse_choice(void *s, const fcgipm_setting_row_t *row, const char *text,
                                 apr_pool_t *pool)
 {
     char *words = apr_pstrdup(pool, row->words), *last, *word;
@@ -215,7 +241,7 @@ static const char *parse_choice(fcgipm_setting_t *s, const fcgipm_setting_row_t 
     return apr_psprintf(pool, "%s: not known; write one of %s", title(row, text, pool), row->words);
 }
 
-static const char *parse_address(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text,
+static const char *parse_address(void *s, const fcgipm_setting_row_t *row, const char *text,
                                  apr_pool_t *pool)
 {
     fcgipm_addr_t addr;
@@ -228,7 +254,7 @@ static const char *parse_address(fcgipm_setting_t *s, const fcgipm_setting_row_t
     return NULL;
 }
 
-static const char *push(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text,
+static const char *push(void *s, const fcgipm_setting_row_t *row, const char *text,
                         apr_pool_t *pool)
 {
     apr_array_header_t **list = member(s, row);
@@ -256,7 +282,7 @@ static const char *unprintable(const fcgipm_setting_row_t *row, apr_pool_t *pool
                         row->directive, row->syntax);
 }
 
-const char *fcgipm_setting_parse(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text,
+const char *fcgipm_setting_parse(void *s, const fcgipm_setting_row_t *row, const char *text,
                                  apr_pool_t *pool)
 {
     switch (row->kind) {
@@ -285,6 +311,14 @@ void fcgipm_setting_defaults(fcgipm_setting_t *s, apr_pool_t *pool)
             fcgipm_setting_parse(s, &fcgipm_setting_rows[i], fcgipm_setting_rows[i].value, pool);
 }
 
+void fcgipm_global_defaults(fcgipm_global_t *global, apr_pool_t *pool)
+{
+    memset(global, 0, sizeof *global);
+    for (unsigned i = 0; i < fcgipm_global_row_count; i++)
+        if (fcgipm_global_rows[i].value)
+            fcgipm_setting_parse(global, &fcgipm_global_rows[i], fcgipm_global_rows[i].value, pool);
+}
+
 void fcgipm_setting_finish(fcgipm_setting_t *s)
 {
     if (s->concurrency == 0)
@@ -310,6 +344,20 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
     if (s->directory && s->directory[0] != '/')
         return apr_psprintf(pool, "FcgiDirectory %s: not a full path; write one that begins with /",
                             s->directory);
+    if (s->probe && s->probe[0] != '/')
+        return apr_psprintf(pool, "FcgiProbe %s: not a path; write one that begins with /, such as /ping",
+                            s->probe);
+    for (int i = 0; s->watch && i < s->watch->nelts; i++) {
+        const char *file = APR_ARRAY_IDX(s->watch, i, const char *);
+        if (file[0] != '/' && strcasecmp(file, "Command"))
+            return apr_psprintf(pool, "FcgiWatch %s: not a full path; write one that begins with /, or Command "
+                                      "for the program itself",
+                                file);
+    }
+    if (s->slow_command && s->slow_command->nelts &&
+        APR_ARRAY_IDX(s->slow_command, 0, const char *)[0] != '/')
+        return apr_psprintf(pool, "FcgiSlowLog ... %s: not a full path; write the program with its path",
+                            APR_ARRAY_IDX(s->slow_command, 0, const char *));
     if (s->processes_min > s->processes_max)
         return apr_psprintf(pool, "FcgiProcesses %u %u: the first number is the smaller one",
                             s->processes_min, s->processes_max);

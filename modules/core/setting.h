@@ -33,10 +33,38 @@ typedef struct fcgipm_setting {
     uint32_t client_abort; /* 0 abort, 1 finish: what happens to a request whose client left */
     uint32_t umask;
     uint32_t queue_length;                                                         /* waiting requests */
+    uint32_t queue_threads;                                                        /* 0 = Auto */
     int64_t start_us, connect_us, queue_us, read_us, request_us, idle_us, stop_us; /* FcgiTimeout */
+    int64_t firstbyte_us;                                                          /* 0 = as read_us */
     uint64_t head_bytes;                                                           /* largest response head */
     uint64_t body_memory_bytes; /* request body kept in memory up to here, then in a temporary file */
+    uint32_t recycle_requests;  /* FcgiRecycle; 0 = never */
+    int64_t recycle_age_us;
+    uint64_t recycle_memory_bytes; /* of a process and all that it forked */
+    uint32_t recycle_measure;      /* fcgipm_measure_t */
+    uint32_t ready;                /* fcgipm_ready_kind_t */
+    const char *probe;             /* path to ask for, NULL = FCGI_GET_VALUES */
+    int64_t probe_every_us;        /* idle processes, 0 = never */
+    int64_t probe_timeout_us;
+    apr_array_header_t *watch; /* of const char *: files whose change restarts the pool; "Command": the
+                                  program */
+    int64_t slow_us;           /* 0 = off */
+    apr_array_header_t *slow_command; /* NULL = what /proc says */
 } fcgipm_setting_t;
+
+typedef enum fcgipm_measure { FCGIPM_MEASURE_PSS, FCGIPM_MEASURE_RSS } fcgipm_measure_t;
+typedef enum fcgipm_ready_kind {
+    FCGIPM_READY_AUTO,   /* it takes our question from its socket, whatever it says to it */
+    FCGIPM_READY_ANSWER, /* it answers FCGI_GET_VALUES */
+    FCGIPM_READY_NOTIFY  /* it says READY=1 as sd_notify(3) does */
+} fcgipm_ready_kind_t;
+
+/* What holds for all pools together; rows of their own in core/setting_table.h. */
+typedef struct fcgipm_global {
+    uint32_t max_workers;  /* processes of all pools, 0 = as many as they may have */
+    uint64_t memory_bytes; /* PSS of all processes, 0 = no budget */
+    uint32_t user_threads; /* httpd threads for the pools of one FcgiUser, 0 = Auto */
+} fcgipm_global_t;
 
 typedef enum fcgipm_setting_kind {
     FCGIPM_KIND_COUNT,    /* uint32_t */
@@ -65,14 +93,17 @@ typedef struct fcgipm_setting_row {
 
 extern const fcgipm_setting_row_t fcgipm_setting_rows[];
 extern const unsigned fcgipm_setting_row_count;
+extern const fcgipm_setting_row_t fcgipm_global_rows[]; /* offset: in fcgipm_global_t */
+extern const unsigned fcgipm_global_row_count;
 
 /* Values that depend on others and were not said (concurrency 0 of an external pool). After all directives,
  * before check. */
 void fcgipm_setting_finish(fcgipm_setting_t *s);
 void fcgipm_setting_defaults(fcgipm_setting_t *s, apr_pool_t *pool);
-/* Set the member of `row` from text. NULL on success, else a sentence naming directive, value, and what would
- * be right (allocated from pool). */
-const char *fcgipm_setting_parse(fcgipm_setting_t *s, const fcgipm_setting_row_t *row, const char *text,
+void fcgipm_global_defaults(fcgipm_global_t *global, apr_pool_t *pool);
+/* Set the member of `row` from text, in the struct that the row belongs to. NULL on success, else a sentence
+ * naming directive, value, and what would be right (allocated from pool). */
+const char *fcgipm_setting_parse(void *s, const fcgipm_setting_row_t *row, const char *text,
                                  apr_pool_t *pool);
 /* Rules that need more than one member (min <= max, command or connect, ...). NULL or a sentence. */
 const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool);

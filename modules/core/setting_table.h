@@ -63,6 +63,11 @@
     X("FcgiQueue", "length", COUNT, queue_length, 0, 1000, "100", NULL, "length=number", 1,                  \
       "Requests that may wait for a process, in the order of their arrival; further ones get 503 at once. "  \
       "How long they wait is FcgiTimeout queue=.")                                                           \
+    X("FcgiQueue", "threads", COUNT, queue_threads, 0, 100000, "Auto", NULL, "threads=number", 1,            \
+      "Most of httpd's threads that requests of this application may hold, those that run and those that "   \
+      "wait together; beyond it requests get 503 at once, so that a site that hangs never takes the server " \
+      "with it. Auto: half of httpd's MaxRequestWorkers. All applications of one FcgiUser together are "     \
+      "bounded by FcgiUserThreads.")                                                                         \
     X("FcgiTimeout", "start", DURATION, start_us, 100 * FCGIPM_MS, 3600 * FCGIPM_S, "30s", NULL,             \
       "start=time", 1,                                                                                       \
       "A new process must accept connections by then; otherwise it is stopped and counts as a failed "       \
@@ -74,6 +79,10 @@
     X("FcgiTimeout", "read", DURATION, read_us, 0, 86400 * FCGIPM_S, "60s", NULL, "read=time", 1,            \
       "Longest silence of the application within a request, then 504, and the process is replaced; off: no " \
       "limit.")                                                                                              \
+    X("FcgiTimeout", "firstbyte", DURATION, firstbyte_us, 0, 86400 * FCGIPM_S, "off", NULL,                  \
+      "firstbyte=time", 1,                                                                                   \
+      "Longest wait for the first byte of the answer, then 504, and the process is replaced; off: read= "    \
+      "holds here, too. For applications that think long and then stream.")                                  \
     X("FcgiTimeout", "request", DURATION, request_us, 0, 604800 * FCGIPM_S, "300s", NULL, "request=time", 1, \
       "The whole request, from the first byte sent to the application on, then 504; off: no limit.")         \
     X("FcgiTimeout", "idle", DURATION, idle_us, 0, 604800 * FCGIPM_S, "5m", NULL, "idle=time", 1,            \
@@ -86,7 +95,60 @@
       1,                                                                                                     \
       "A request body is read whole before a process is taken, so that a slow upload holds none: in memory " \
       "up to this size, beyond it in a temporary file that has no name. How large it may be at all is "      \
-      "httpd's LimitRequestBody.")
+      "httpd's LimitRequestBody.")                                                                           \
+    X("FcgiRecycle", "requests", COUNT, recycle_requests, 0, 1000000000, "0", NULL, "requests=number", 1,    \
+      "A process is replaced after so many requests, give or take a tenth, so that not all go at once; 0: "  \
+      "never. The next one is ready before the old one stops taking requests, and that one finishes what "   \
+      "it has.")                                                                                             \
+    X("FcgiRecycle", "lifetime", DURATION, recycle_age_us, 0, 31536000 * FCGIPM_S, "off", NULL,              \
+      "lifetime=time", 1, "The same after this time.")                                                       \
+    X("FcgiRecycle", "memory", SIZE, recycle_memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "0", NULL,             \
+      "memory=size", 1,                                                                                      \
+      "The same when the process and all that it has forked use more memory than this; looked at every 10 "  \
+      "seconds; 0: never.")                                                                                  \
+    X("FcgiRecycle", "measure", CHOICE, recycle_measure, 0, 1, "PSS", "PSS|RSS", "measure=PSS|RSS", 1,       \
+      "How memory= counts. PSS: memory shared with other processes counts in part, as it is. RSS: it counts " \
+      "whole in each.")                                                                                      \
+    X("FcgiReady", NULL, CHOICE, ready, 0, 2, "Auto", "Auto|Answer|Notify", "Auto | Answer | Notify", 1,     \
+      "When a new process is ready for requests. Auto: when it takes a connection and reads from it. "       \
+      "Answer: when it has answered FCGI_GET_VALUES, which not every library does. Notify: when it says "    \
+      "READY=1 to NOTIFY_SOCKET, as with systemd. In each case also after FcgiProbe's request, if there is " \
+      "one.")                                                                                                \
+    X("FcgiProbe", NULL, STRING, probe, 0, 0, NULL, NULL, "[/path]", 1,                                      \
+      "A request (GET) that a process must answer with a status below 500 before it gets any other, and "    \
+      "with every= again whenever it is idle. Without a path the question is FCGI_GET_VALUES and any sign "  \
+      "of life is an answer.")                                                                               \
+    X("FcgiProbe", "every", DURATION, probe_every_us, 0, 86400 * FCGIPM_S, "off", NULL, "every=time", 1,     \
+      "Idle processes are asked so often; one that does not answer is replaced. A process that somebody "    \
+      "has stopped (SIGSTOP) is found without it, within a minute.")                                         \
+    X("FcgiProbe", "timeout", DURATION, probe_timeout_us, 10 * FCGIPM_MS, 600 * FCGIPM_S, "5s", NULL,        \
+      "timeout=time", 1, "How long an idle process may take to answer.")                                     \
+    X("FcgiWatch", NULL, LIST, watch, 0, 0, NULL, NULL, "/path ... | Command", 1,                            \
+      "When one of these files changes or appears, such as a restart.txt that a deployment touches, the "    \
+      "processes are replaced one by one, without a lost request; if the new ones do not start, the old "    \
+      "ones stay. Command: the program's own file. Looked at every second or two. `fcgipmctl restart NAME` " \
+      "does the same by hand.")                                                                              \
+    X("FcgiSlowLog", NULL, DURATION, slow_us, 0, 86400 * FCGIPM_S, "off", NULL, "time", 1,                   \
+      "A request that takes longer than this gets an entry in the error log while it runs: pool, pid, URL, " \
+      "time, and what the process is doing (state, wait channel, system call). One that is about to be "     \
+      "killed for a timeout gets it, too.")                                                                  \
+    X("FcgiSlowLog", NULL, LIST, slow_command, 0, 0, NULL, NULL, "[command [argument ...]]", 1,              \
+      "A program whose output is added, such as a stack dumper; the process id is its last argument. It "    \
+      "runs as the application's user, for at most 5 seconds.")
+
+/* What is said once for the whole server: directive, kind, member, min, max, default, syntax, doc. */
+#define FCGIPM_GLOBALS(X)                                                                                    \
+    X("FcgiMaxWorkers", COUNT, max_workers, 0, 14000, "0", "number",                                         \
+      "Most processes of all applications together; 0: no limit but their own. When one more is needed, the " \
+      "idle process that was used longest ago ends for it, whichever application it belongs to; if all are " \
+      "busy, requests wait.")                                                                                \
+    X("FcgiMemoryBudget", SIZE, memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "0", "size",                        \
+      "Memory (PSS) for all processes of all applications together, looked at every 10 seconds; 0: no "      \
+      "limit. While more is used, idle processes end, the one used longest ago first, and no further ones "  \
+      "start for an application that has one.")                                                              \
+    X("FcgiUserThreads", COUNT, user_threads, 0, 100000, "Auto", "number",                                   \
+      "Most of httpd's threads that requests to all applications of one FcgiUser may hold together; beyond " \
+      "it they get 503 at once. Auto: three quarters of httpd's MaxRequestWorkers.")
 
 /* Directives that are no setting of a pool: name, scope, syntax, default, doc. */
 #define FCGIPM_DIRECTIVES(X)                                                                                 \

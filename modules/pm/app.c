@@ -2,12 +2,16 @@
 #include "pm/manager.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
+
+#include <apr_strings.h>
 
 #include "core/log.h"
 #include "pm/listen.h"
 #include "share/board.h"
 #include "share/queue.h"
+#include "share/stat.h"
 
 #define PATIENCE     3       /* failed starts in a row, 0.7 s, before requests are refused at once */
 #define SOON_US      1000000 /* so long a connection waits for the next worker in its place */
@@ -15,6 +19,19 @@
 #define IDLE_LOOK_US 1000000
 #define QUIET_US     2000000  /* a removed pool: nobody has asked for so long */
 #define FORGET_US    60000000 /* its index is not given out again for so long */
+#define CALM_US      60000000 /* after a failure: whoever is ready then proves that all is well */
+
+/* What an operator ordered stands until the pool's definition changes, also for the next manager. */
+static void take_orders(fcgipm_app_t *app)
+{
+    const fcgipm_registry_pool_t *row = &app->manager->registry->pool[app->index];
+
+    app->flags = row->flags;
+    if (row->scaled_max && row->scaled_max <= app->max && row->scaled_min <= row->scaled_max) {
+        app->min = row->scaled_min;
+        app->max = row->scaled_max;
+    }
+}
 
 fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgipm_geometry_t *g, uint64_t key,
                                 uint64_t fingerprint, const fcgipm_setting_t *s)
@@ -46,12 +63,16 @@ fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgip
         apr_pool_destroy(pool);
         return NULL;
     }
+    app->min = app->setting->processes_min;
+    app->max = app->setting->processes_max;
     app->workers = apr_pcalloc(pool, sizeof *app->workers * g->slot_count);
     for (uint32_t i = 0; i < g->slot_count; i++)
         fcgipm_worker_init(&app->workers[i], app, i);
     m->apps[index] = app;
     if (index >= m->app_end)
         m->app_end = index + 1;
+    take_orders(app);
+    fcgipm_refresh_watch(app);
     return app;
 }
 
@@ -104,6 +125,42 @@ static void enter_state(fcgipm_app_t *app, fcgipm_pool_state_t state)
         fcgipm_queue_wake_all(board, &app->geometry);
 }
 
+static uint32_t count_outdated(const fcgipm_app_t *app)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < app->geometry.slot_count; i++)
+        count += fcgipm_worker_alive(&app->workers[i]) && app->workers[i].outdated;
+    return count;
+}
+
+static void publish_restart(const fcgipm_app_t *app, fcgipm_board_pool_t *seen)
+{
+    if (fcgipm_atom_get(&seen->restart) == (uint32_t)app->restart)
+        return;
+    fcgipm_atom_set(&seen->restart_us, (uint64_t)fcgipm_manager_wall());
+    fcgipm_atom_set(&seen->restart, (uint32_t)app->restart);
+}
+
+/* Who waits shall see it: to go on, or to be refused. */
+static void publish_flags(const fcgipm_app_t *app, fcgipm_board_pool_t *seen)
+{
+    if (fcgipm_atom_get(&seen->flags) == app->flags)
+        return;
+    fcgipm_atom_set(&seen->flags, app->flags);
+    fcgipm_queue_wake_all(app->manager->board, &app->geometry);
+}
+
+void fcgipm_app_trouble(fcgipm_app_t *app, const char *text)
+{
+    fcgipm_board_pool_t *seen = &app->manager->board->pool[app->index];
+
+    fcgipm_atom_add(&seen->trouble_seq, 1);
+    snprintf(seen->trouble, sizeof seen->trouble, "%s", text);
+    fcgipm_atom_set(&seen->trouble_us, (uint64_t)fcgipm_manager_wall());
+    fcgipm_atom_add(&seen->trouble_seq, 1);
+}
+
 void fcgipm_app_publish(fcgipm_app_t *app)
 {
     fcgipm_board_pool_t *seen = &app->manager->board->pool[app->index];
@@ -114,6 +171,11 @@ void fcgipm_app_publish(fcgipm_app_t *app)
     fcgipm_atom_set(&seen->ready, ready);
     fcgipm_atom_set(&seen->starting, fcgipm_app_count(app, FCGIPM_SLOT_STARTING));
     fcgipm_atom_set(&seen->failures, app->tally.failures);
+    fcgipm_atom_set(&seen->min, app->min);
+    fcgipm_atom_set(&seen->max, app->max);
+    fcgipm_atom_set(&seen->outdated, count_outdated(app));
+    publish_restart(app, seen);
+    publish_flags(app, seen);
     fcgipm_atom_set(&seen->retry_us,
                     wait_us > 0 && app->tally.retry_us ? (uint64_t)(fcgipm_manager_wall() + wait_us) : 0);
     if (state != app->state || fcgipm_atom_get(&seen->state) != (uint32_t)state)
@@ -122,19 +184,31 @@ void fcgipm_app_publish(fcgipm_app_t *app)
 
 /* --- how many --- */
 
+/* Only a worker that began after the last failure proves anything: the old ones of a rolling restart go on
+ * serving while the new ones fail. Without a further start a single failure is forgotten after a while. */
 static void note_success(fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
+    bool calm = app->tally.failures && m->now - app->tally.failed_us > CALM_US;
 
     for (uint32_t i = 0; app->tally.failures && i < app->geometry.slot_count; i++) {
         const fcgipm_worker_t *w = &app->workers[i];
         uint64_t served = fcgipm_atom_peek(&m->board->slot[w->row].requests);
 
-        if (w->state == FCGIPM_SLOT_READY && fcgipm_tally_is_proof(m->now - w->ready_us, served) &&
-            fcgipm_tally_well(&app->tally))
+        if (w->state == FCGIPM_SLOT_READY && (w->born_us >= app->tally.failed_us || calm) &&
+            fcgipm_tally_is_proof(m->now - w->ready_us, served) && fcgipm_tally_well(&app->tally))
             FCGIPM_LOG(331, FCGIPM_LOG_NOTICE, 0, app->setting->scope, "pool %s: well again",
                        app->setting->name);
     }
+}
+
+static void tell_where_to_notify(fcgipm_app_t *app)
+{
+    char path[128];
+
+    if (app->setting->ready == FCGIPM_READY_NOTIFY &&
+        fcgipm_notify_path(path, sizeof path, app->manager->runtime_dir))
+        APR_ARRAY_PUSH(app->plan.env, const char *) = apr_pstrcat(app->pool, "NOTIFY_SOCKET=", path, NULL);
 }
 
 static bool prepare_plan(fcgipm_app_t *app)
@@ -145,8 +219,10 @@ static bool prepare_plan(fcgipm_app_t *app)
 
     if (app->plan_ok)
         return true;
-    if (fcgipm_spawn_plan(&app->plan, app->setting, m->uid, m->gid, app->pool, &fault) == APR_SUCCESS)
+    if (fcgipm_spawn_plan(&app->plan, app->setting, m->uid, m->gid, app->pool, &fault) == APR_SUCCESS) {
+        tell_where_to_notify(app);
         return app->plan_ok = true;
+    }
     delay_us = fcgipm_tally_fail(&app->tally, m->now, m->now, fcgipm_manager_random(m));
     if (app->tally.failures == 1)
         FCGIPM_LOG(332, FCGIPM_LOG_ERR, fault.status, app->setting->scope,
@@ -160,7 +236,7 @@ static bool note_idle(fcgipm_worker_t *w)
     fcgipm_manager_t *m = w->app->manager;
     uint64_t requests = fcgipm_atom_peek(&m->board->slot[w->row].requests);
 
-    if (requests != w->seen_requests || fcgipm_worker_busy(w)) {
+    if (requests != w->seen_requests || (fcgipm_worker_busy(w) && !w->asking)) {
         w->seen_requests = requests;
         w->idle_since_us = m->now;
     }
@@ -178,14 +254,17 @@ static bool backlog_waits(const fcgipm_app_t *app)
 
 static fcgipm_policy_in_t look(fcgipm_app_t *app)
 {
-    const fcgipm_setting_t *s = app->setting;
     bool prove =
         !app->was_ready && fcgipm_atom_get(&app->manager->board->pool[app->index].route) != app->index;
-    fcgipm_policy_in_t in = {.min = prove && s->processes_min == 0 ? 1 : s->processes_min,
-                             .max = s->processes_max,
-                             .concurrency = s->concurrency,
-                             .waiting = count_waiting(app),
-                             .asked = app->needed_us != 0 || backlog_waits(app)};
+    bool drained = app->flags & FCGIPM_POOL_DRAINED;
+    fcgipm_policy_in_t in = {.min = drained ? 0 : prove && app->min == 0 ? 1 : app->min,
+                             .max = drained ? 0 : app->max,
+                             .concurrency = app->setting->concurrency,
+                             .waiting = app->flags & FCGIPM_POOL_PAUSED ? 0 : count_waiting(app),
+                             .asked = app->needed_us != 0 || backlog_waits(app),
+                             .outdated = fcgipm_refresh_look(app),
+                             .relieved = app->relieved,
+                             .room = fcgipm_watchman_room(app)};
 
     for (uint32_t i = 0; i < app->geometry.slot_count; i++) {
         fcgipm_worker_t *w = &app->workers[i];
@@ -219,25 +298,31 @@ static fcgipm_worker_t *free_place(fcgipm_app_t *app)
     return found;
 }
 
-static void start_some(fcgipm_app_t *app, uint32_t count)
+static void start_some(fcgipm_app_t *app, uint32_t count, uint32_t substitutes)
 {
     while (count-- > 0) {
         fcgipm_worker_t *w = free_place(app);
 
         if (!w || !prepare_plan(app) || app->tally.retry_us > app->manager->now)
             return;
+        app->manager->processes++;
         fcgipm_worker_start(w);
+        w->substitute = substitutes > 0;
+        substitutes -= substitutes > 0;
     }
 }
 
 /* Highest place first: the few warm workers serve, the rest idles out. */
-static void retire_some(fcgipm_app_t *app, uint32_t count)
+static void retire_some(fcgipm_app_t *app, uint32_t count, bool any)
 {
     for (uint32_t i = app->geometry.slot_count; i-- > 0 && count > 0;) {
         fcgipm_worker_t *w = &app->workers[i];
 
-        if (w->state == FCGIPM_SLOT_READY && note_idle(w)) {
-            fcgipm_worker_drain(w, "idle");
+        if (any && fcgipm_worker_alive(w)) {
+            fcgipm_worker_drain(w, FCGIPM_LEAVE_TOLD, "the pool has more processes than it may have");
+            count--;
+        } else if (w->state == FCGIPM_SLOT_READY && note_idle(w)) {
+            fcgipm_worker_drain(w, FCGIPM_LEAVE_IDLE, "idle");
             count--;
         }
     }
@@ -257,6 +342,15 @@ static void clear_places(fcgipm_app_t *app, int64_t next_start_us)
     }
 }
 
+/* Limits that are reached without anybody saying so. */
+static bool look_again(const fcgipm_app_t *app)
+{
+    const fcgipm_setting_t *s = app->setting;
+
+    return (s->recycle_requests || s->recycle_age_us || s->recycle_memory_bytes) &&
+           fcgipm_app_count(app, FCGIPM_SLOT_READY);
+}
+
 static int64_t tend_size(fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
@@ -264,15 +358,20 @@ static int64_t tend_size(fcgipm_app_t *app)
     fcgipm_policy_in_t in;
 
     note_success(app);
+    fcgipm_refresh_judge(app);
     in = look(app);
     out = fcgipm_policy_size(&in, &app->tally, m->now);
-    start_some(app, out.start);
-    retire_some(app, out.retire);
+    app->wanted = out.wanted;
+    start_some(app, out.start, out.substitute);
+    retire_some(app, out.retire, in.starting + in.ready > in.max);
+    fcgipm_refresh_relieve(app, out.relieve);
     clear_places(app, out.again_us);
     if (out.again_us > m->now)
         return out.again_us;
-    if (in.waiting || in.starting || out.start || app->tally.failures)
+    if (in.waiting || in.starting || out.start || in.outdated)
         return m->now + LOOK_US;
+    if (app->tally.failures || look_again(app))
+        return m->now + IDLE_LOOK_US;
     return app->setting->idle_us && in.ready > in.min ? m->now + IDLE_LOOK_US : INT64_MAX;
 }
 
@@ -319,14 +418,14 @@ static void drain_down_to(fcgipm_app_t *app, uint32_t keep, const char *why)
 
     for (uint32_t i = app->geometry.slot_count; i-- > 0 && alive > keep;)
         if (fcgipm_worker_alive(&app->workers[i])) {
-            fcgipm_worker_drain(&app->workers[i], why);
+            fcgipm_worker_drain(&app->workers[i], FCGIPM_LEAVE_TOLD, why);
             alive--;
         }
 }
 
 static int64_t tend_replaced(fcgipm_app_t *old, fcgipm_app_t *new)
 {
-    uint32_t ready = fcgipm_app_count(new, FCGIPM_SLOT_READY), want = new->setting->processes_min;
+    uint32_t ready = fcgipm_app_count(new, FCGIPM_SLOT_READY), want = new->min;
 
     if (!new->was_ready)
         return INT64_MAX; /* the old ones serve until then, however long that takes */

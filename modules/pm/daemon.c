@@ -15,9 +15,12 @@
 #include <apr_strings.h>
 
 #include "core/log.h"
+#include "pm/control.h"
 #include "pm/listen.h"
 #include "pm/manager.h"
+#include "pm/memory.h"
 #include "pm/pidfd.h"
+#include "pm/slow.h"
 #include "pm/stray.h"
 #include "share/board.h"
 
@@ -32,16 +35,22 @@ static int ascending(const void *a, const void *b)
  * here. */
 static void close_others(const fcgipm_daemon_env_t *env)
 {
-    int keep[32];
-    unsigned count = 0, from = 3;
+    size_t count = 0, cap = 4 + env->keep_count + env->wake_count;
+    int *keep = malloc(cap * sizeof *keep);
+    unsigned from = 3;
 
+    if (!keep)
+        _exit(FCGIPM_DAEMON_BROKEN);
     keep[count++] = env->lifeline_fd;
     keep[count++] = env->orders_fd;
     keep[count++] = env->requests_fd;
-    for (unsigned i = 0; i < env->keep_count && count < 32; i++)
+    keep[count++] = env->board_fd;
+    for (unsigned i = 0; i < env->keep_count; i++)
         keep[count++] = env->keep_fds[i];
+    for (unsigned i = 0; i < env->wake_count; i++)
+        keep[count++] = env->wake_fds[i];
     qsort(keep, count, sizeof *keep, ascending);
-    for (unsigned i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (keep[i] < (int)from)
             continue;
         if ((unsigned)keep[i] > from)
@@ -49,6 +58,7 @@ static void close_others(const fcgipm_daemon_env_t *env)
         from = (unsigned)keep[i] + 1;
     }
     syscall(SYS_close_range, from, ~0u, 0u);
+    free(keep);
 }
 
 /* --- the end --- */
@@ -128,6 +138,10 @@ int fcgipm_daemon_run(const fcgipm_daemon_env_t *env)
         return FCGIPM_DAEMON_BROKEN;
     fcgipm_atom_set(&m->board->manager_pid, (uint32_t)getpid());
     fcgipm_atom_add(&m->board->manager_starts, 1);
+    m->oom_kills = fcgipm_memory_oom_kills();
+    m->slow = fcgipm_slow_create(m);
+    m->control = fcgipm_control_open(m);
+    m->notify_fd = fcgipm_notify_open(m->runtime_dir);
     fcgipm_manager_reconcile(m, m->world);
     fcgipm_manager_adopt(m);
     code = fcgipm_loop_run(m);

@@ -87,8 +87,11 @@ void fcgipm_listen_sweep(const char *runtime_dir)
             continue;
         fcgipm_listen_dir_remove(runtime_dir, (uint32_t)pool);
     }
-    if (dir)
+    if (dir) {
+        unlinkat(dirfd(dir), "control", 0);
+        unlinkat(dirfd(dir), "notify", 0);
         closedir(dir);
+    }
 }
 
 static apr_status_t bind_at(int fd, const char *path, const char *temp, uint32_t gid, fcgipm_fault_t *fault)

@@ -5,12 +5,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/log.h"
+#include "pm/control.h"
 #include "pm/daemon.h"
+#include "pm/slow.h"
 #include "share/msg.h"
 
 /* --- signals, as bytes in a pipe --- */
@@ -57,7 +60,7 @@ static void each_worker(fcgipm_manager_t *m, void (*act)(fcgipm_worker_t *w))
 static void stop_worker(fcgipm_worker_t *w)
 {
     w->hung = false;
-    fcgipm_worker_stop(w, w->app->setting->stop_us, "httpd stops");
+    fcgipm_worker_stop(w, w->app->setting->stop_us, FCGIPM_LEAVE_TOLD, "httpd stops");
 }
 
 static void stop_all(fcgipm_manager_t *m)
@@ -137,17 +140,28 @@ static fcgipm_worker_t *meant_worker(fcgipm_manager_t *m, const fcgipm_msg_t *ms
     return w->generation == msg->generation && w->pid && w->state == FCGIPM_SLOT_READY ? w : NULL;
 }
 
-/* A hung worker is killed; one that has other requests as well is replaced first and may finish those. */
-static void on_hung(fcgipm_worker_t *w)
+/* A hung worker is killed; one that has other requests as well is replaced first and may finish those. If the
+ * slow log has a command to look at it, it lives until that has ended. */
+static void on_hung(fcgipm_worker_t *w, const fcgipm_msg_t *msg)
 {
     int64_t kill_us = w->app->setting->stop_us < 2000000 ? w->app->setting->stop_us : 2000000;
+    bool dumping = fcgipm_slow_note(w, msg->path, msg->ms, true);
+    char story[160];
 
+    snprintf(story, sizeof story, "slot %u pid %d: a request hung, %u ms", w->slot, (int)w->pid, msg->ms);
+    fcgipm_app_trouble(w->app, story);
     if (w->app->setting->concurrency > 1 && fcgipm_worker_busy(w)) {
-        fcgipm_worker_drain(w, "a request hung");
+        fcgipm_worker_drain(w, FCGIPM_LEAVE_HUNG, "a request hung");
         return;
     }
     w->hung = true;
-    fcgipm_worker_stop(w, kill_us, "a request hung");
+    if (!dumping) {
+        fcgipm_worker_stop(w, kill_us, FCGIPM_LEAVE_HUNG, "a request hung");
+        return;
+    }
+    w->dumped = true;
+    fcgipm_worker_drain(w, FCGIPM_LEAVE_HUNG, "a request hung");
+    w->drain_by_us = w->app->manager->now + FCGIPM_SLOW_LIMIT_US;
 }
 
 static void on_request(fcgipm_manager_t *m, const fcgipm_msg_t *msg)
@@ -161,7 +175,11 @@ static void on_request(fcgipm_manager_t *m, const fcgipm_msg_t *msg)
         break;
     case FCGIPM_MSG_HUNG:
         if ((w = meant_worker(m, msg)))
-            on_hung(w);
+            on_hung(w, msg);
+        break;
+    case FCGIPM_MSG_SLOW:
+        if ((w = meant_worker(m, msg)))
+            fcgipm_slow_note(w, msg->path, msg->ms, false);
         break;
     case FCGIPM_MSG_SCRIPT:
         if (m->world->scripts && msg->path_len < FCGIPM_MSG_PATH_MAX && strlen(msg->path) == msg->path_len)
@@ -191,7 +209,16 @@ static void on_requests(fcgipm_manager_t *m)
 
 /* --- the loop --- */
 
-enum { FD_SIGNALS, FD_LIFELINE, FD_ORDERS, FD_REQUESTS, FD_FIXED };
+enum {
+    FD_SIGNALS,
+    FD_LIFELINE,
+    FD_ORDERS,
+    FD_REQUESTS,
+    FD_NOTIFY,
+    FD_CONTROL,
+    FD_SLOW = FD_CONTROL + 1 + FCGIPM_CONTROL_PEERS,
+    FD_FIXED = FD_SLOW + FCGIPM_SLOW_COMMANDS
+};
 #define FDS_PER_WORKER 4
 
 typedef struct fcgipm_watch {
@@ -201,7 +228,7 @@ typedef struct fcgipm_watch {
 
 static void act_output(fcgipm_worker_t *w)
 {
-    fcgipm_output_read(&w->output, w->out_fd, w->app->manager->now);
+    fcgipm_output_read(w->output, w->out_fd, w->app->manager->now);
 }
 
 static void act_pidfd(fcgipm_worker_t *w)
@@ -239,6 +266,11 @@ static size_t gather(fcgipm_manager_t *m, struct pollfd *fds, watch_t *watches)
     fds[FD_LIFELINE] = (struct pollfd){.fd = m->stopping ? -1 : m->env->lifeline_fd, .events = POLLIN};
     fds[FD_ORDERS] = (struct pollfd){.fd = m->stopping ? -1 : m->env->orders_fd, .events = POLLIN};
     fds[FD_REQUESTS] = (struct pollfd){.fd = m->stopping ? -1 : m->env->requests_fd, .events = POLLIN};
+    fds[FD_NOTIFY] = (struct pollfd){.fd = m->notify_fd, .events = POLLIN};
+    for (unsigned i = 0; i <= FCGIPM_CONTROL_PEERS; i++)
+        fds[FD_CONTROL + i] = (struct pollfd){.fd = fcgipm_control_fd(m->control, i), .events = POLLIN};
+    for (unsigned i = 0; i < FCGIPM_SLOW_COMMANDS; i++)
+        fds[FD_SLOW + i] = (struct pollfd){.fd = fcgipm_slow_fd(m->slow, i), .events = POLLIN};
     for (uint32_t i = 0; i < m->app_end; i++)
         for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++) {
             fcgipm_worker_t *w = &m->apps[i]->workers[slot];
@@ -248,7 +280,8 @@ static size_t gather(fcgipm_manager_t *m, struct pollfd *fds, watch_t *watches)
             watch(fds, watches, &count, w->out_fd, w, act_output);
             watch(fds, watches, &count, w->pidfd, w, act_pidfd);
             watch(fds, watches, &count, w->report_fd, w, fcgipm_worker_on_report);
-            watch(fds, watches, &count, w->probe_fd, w, fcgipm_worker_on_probe);
+            if (w->probe)
+                watch(fds, watches, &count, fcgipm_ready_fd(w->probe), w, fcgipm_worker_on_probe);
         }
     return count;
 }
@@ -266,13 +299,16 @@ static void on_signals(fcgipm_manager_t *m)
 
 static int64_t tend_all(fcgipm_manager_t *m)
 {
-    int64_t next = INT64_MAX;
+    int64_t next, at;
 
     m->again = false;
+    if ((at = fcgipm_slow_tend(m->slow)) < (next = fcgipm_watchman_tend(m)))
+        next = at;
+    if ((at = fcgipm_control_tend(m->control)) < next)
+        next = at;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i]) {
-            int64_t at = fcgipm_app_tend(m->apps[i]);
-
+            at = fcgipm_app_tend(m->apps[i]);
             next = at < next ? at : next;
         }
     return m->again ? m->now : next;
@@ -295,6 +331,8 @@ static void dispatch(fcgipm_manager_t *m, const struct pollfd *fds, const watch_
             watches[i].act(watches[i].worker);
     if (fds[FD_SIGNALS].revents)
         on_signals(m);
+    if (fds[FD_NOTIFY].revents)
+        fcgipm_notify_read(m);
     if (fds[FD_LIFELINE].revents)
         stop_all(m);
     if (fds[FD_ORDERS].revents)

@@ -13,12 +13,25 @@
 #include "pm/tally.h"
 #include "pm/output.h"
 #include "pm/policy.h"
+#include "pm/ready.h"
 #include "pm/spawn.h"
 #include "share/slot.h"
 #include "share/world.h"
 
 typedef struct fcgipm_manager fcgipm_manager_t;
 typedef struct fcgipm_app fcgipm_app_t;
+
+/* Why a worker leaves; counted when it has gone. */
+typedef enum fcgipm_leave {
+    FCGIPM_LEAVE_NONE, /* nobody told it to */
+    FCGIPM_LEAVE_IDLE,
+    FCGIPM_LEAVE_RECYCLED,
+    FCGIPM_LEAVE_RESTARTED,
+    FCGIPM_LEAVE_EVICTED,
+    FCGIPM_LEAVE_HUNG,
+    FCGIPM_LEAVE_UNRESPONSIVE,
+    FCGIPM_LEAVE_TOLD /* configuration, an operator, the end of httpd */
+} fcgipm_leave_t;
 
 typedef struct fcgipm_worker {
     fcgipm_app_t *app;
@@ -33,13 +46,31 @@ typedef struct fcgipm_worker {
     bool hung;   /* stopped because a request hung: not held against the pool */
     bool failed; /* stopped because it does not start */
     bool owed;   /* somebody waited in the backlog when it was started */
-    int pidfd, listen_fd, out_fd, report_fd, probe_fd;
-    int64_t born_us, ready_us; /* monotonic; ready_us 0: never was */
+    bool substitute; /* started to replace an outdated one */
+    bool notified;   /* it has said READY=1 */
+    bool dumped;     /* a slow log command looks at it: it is not killed before that ends */
+    fcgipm_leave_t outdated; /* RECYCLED or RESTARTED: to be replaced */
+    fcgipm_leave_t leave;
+    int pidfd, listen_fd, out_fd, report_fd;
+    fcgipm_question_t *probe; /* the question that it has been asked, or NULL */
+    bool asking;               /* ... while it was idle, on ask_seat */
+    uint32_t ask_seat, chance; /* chance: of this process, for its limits */
+    uint64_t ask_word;
+    int64_t ask_at_us, ask_by_us;
+    int64_t born_us, exec_us, ready_us; /* monotonic; 0: not yet */
     int64_t start_by_us, probe_at_us, kill_at_us, drain_by_us, idle_since_us;
-    uint64_t seen_requests;
-    char why[256]; /* why it did not start, or is being stopped */
-    fcgipm_output_t output;
+    uint64_t seen_requests, memory;
+    uint32_t stopped_looks; /* how often in a row it was found in state T */
+    char why[256];          /* why it did not start, or is being stopped */
+    fcgipm_output_t *output; /* of the app's pool, made at the first start */
 } fcgipm_worker_t;
+
+/* A watched file as it was. */
+typedef struct fcgipm_watched {
+    const char *path;
+    uint64_t inode;
+    int64_t changed_ns, size; /* -1: there is none */
+} fcgipm_watched_t;
 
 struct fcgipm_app {
     fcgipm_manager_t *manager;
@@ -57,6 +88,14 @@ struct fcgipm_app {
     fcgipm_tally_t tally;
     uint32_t told_failures; /* the step of the crash loop that the log knows */
     int64_t needed_us;      /* last NEED that has not been looked at; 0 none */
+    uint32_t min, max;      /* processes, as configured or as an operator has said */
+    uint32_t flags;         /* FCGIPM_POOL_PAUSED, ... as ordered by an operator */
+    uint32_t relieved;      /* substitutes that have become ready and whose outdated ones still serve */
+    uint32_t wanted;        /* starts for which other pools would have to make room */
+    fcgipm_restart_state_t restart;
+    int64_t restarted_us;
+    apr_array_header_t *watched; /* of fcgipm_watched_t; NULL: none */
+    int64_t slow_us;             /* the last slow log entry */
     int64_t retired_us, quiet_us, forget_us;
     fcgipm_worker_t *workers; /* geometry.slot_count */
 };
@@ -81,6 +120,13 @@ struct fcgipm_manager {
     uint32_t app_end; /* one behind the highest index in use */
     int64_t script_window_us;
     unsigned script_count;
+    uint32_t processes; /* of all pools, as of this turn */
+    uint64_t memory;    /* PSS of all, as of the last look */
+    int64_t memory_at_us, watch_at_us, stopped_at_us; /* the next look at each */
+    struct fcgipm_control *control; /* may be NULL */
+    struct fcgipm_slow *slow;
+    int notify_fd;
+    uint64_t oom_kills; /* of the kernel, as last seen */
 };
 
 /* --- worker.c: one worker --- */
@@ -91,9 +137,9 @@ void fcgipm_worker_start(fcgipm_worker_t *w);
 bool fcgipm_worker_adopt(fcgipm_worker_t *w);
 /* Does somebody wait in the backlog of its socket? */
 bool fcgipm_worker_owed(const fcgipm_worker_t *w);
-void fcgipm_worker_drain(fcgipm_worker_t *w, const char *why);
+void fcgipm_worker_drain(fcgipm_worker_t *w, fcgipm_leave_t leave, const char *why);
 /* TERM to the group now, KILL after kill_us. */
-void fcgipm_worker_stop(fcgipm_worker_t *w, int64_t kill_us, const char *why);
+void fcgipm_worker_stop(fcgipm_worker_t *w, int64_t kill_us, fcgipm_leave_t leave, const char *why);
 /* The process is gone; status as of waitpid, or -1 when nobody can know. */
 void fcgipm_worker_died(fcgipm_worker_t *w, int status);
 /* An external application has no process: its place is always ready. */
@@ -120,6 +166,41 @@ int64_t fcgipm_app_tend(fcgipm_app_t *app);
 void fcgipm_app_retire(fcgipm_app_t *app);
 uint32_t fcgipm_app_count(const fcgipm_app_t *app, fcgipm_slot_state_t state);
 void fcgipm_app_publish(fcgipm_app_t *app);
+/* Put what went wrong where status pages and fcgipmctl find it. */
+void fcgipm_app_trouble(fcgipm_app_t *app, const char *text);
+
+/* --- refresh.c: replacing workers that still serve --- */
+/* Mark the workers that have served their time; how many are marked. */
+uint32_t fcgipm_refresh_look(fcgipm_app_t *app);
+/* Drain outdated workers whose substitutes are ready. */
+void fcgipm_refresh_relieve(fcgipm_app_t *app, uint32_t count);
+/* A rolling restart: all workers that are there are replaced one by one. why: for the log. */
+void fcgipm_refresh_restart(fcgipm_app_t *app, const char *why);
+/* Its end, well or not. */
+void fcgipm_refresh_judge(fcgipm_app_t *app);
+/* Files of FcgiWatch: remember them; look whether they have changed. */
+void fcgipm_refresh_watch(fcgipm_app_t *app);
+bool fcgipm_refresh_changed(fcgipm_app_t *app);
+
+/* --- alive.c: idle workers that no longer answer --- */
+/* What is due for an idle worker; when it wants to be called next. */
+int64_t fcgipm_alive_tend(fcgipm_worker_t *w);
+void fcgipm_alive_on_answer(fcgipm_worker_t *w);
+/* Somebody has sent it SIGSTOP? */
+void fcgipm_alive_look(fcgipm_worker_t *w);
+
+/* --- watchman.c: what is looked at now and then over all pools --- */
+/* Memory, watched files, stopped processes; makes room for what pools want. Returns when it wants to be
+ * called next. */
+int64_t fcgipm_watchman_tend(fcgipm_manager_t *m);
+/* Further processes that app may start now. */
+uint32_t fcgipm_watchman_room(const fcgipm_app_t *app);
+
+/* --- notify.c --- */
+/* NOTIFY_SOCKET: made in the runtime directory; -1 if it cannot be. */
+int fcgipm_notify_open(const char *runtime_dir);
+bool fcgipm_notify_path(char *out, size_t cap, const char *runtime_dir);
+void fcgipm_notify_read(fcgipm_manager_t *m);
 
 /* --- manager.c --- */
 /* Bring the world to the configured state. */

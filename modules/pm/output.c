@@ -45,7 +45,8 @@ static void emit(fcgipm_output_t *out, int64_t now)
     if (out->len == 0)
         return;
     fcgipm_log_plain(out->line, out->len);
-    snprintf(out->last, sizeof out->last, "%.*s", (int)out->len, out->line);
+    snprintf(out->last[out->last_count++ % FCGIPM_OUTPUT_LAST], sizeof out->last[0], "%.*s", (int)out->len,
+             out->line);
     if (over_rate(out, now)) {
         out->dropped++;
         out->lost++;
@@ -84,4 +85,15 @@ void fcgipm_output_end(fcgipm_output_t *out, int fd, int64_t now_us)
     fcgipm_output_read(out, fd, now_us);
     emit(out, now_us);
     tell_dropped(out);
+}
+
+void fcgipm_output_last(const fcgipm_output_t *out, char *text, size_t cap)
+{
+    unsigned first = out->last_count > FCGIPM_OUTPUT_LAST ? out->last_count - FCGIPM_OUTPUT_LAST : 0;
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (unsigned i = first; i < out->last_count && len < cap; i++)
+        len += (size_t)snprintf(text + len, cap - len, "%s%s", i > first ? " | " : "",
+                                out->last[i % FCGIPM_OUTPUT_LAST]);
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define FCGIPM_OUTPUT_LINE 1024
+#define FCGIPM_OUTPUT_LAST 3
 
 typedef struct fcgipm_output {
     const char *pool; /* borrowed */
@@ -21,12 +22,15 @@ typedef struct fcgipm_output {
     int64_t window_us; /* begin of the current second's window */
     unsigned in_window, dropped;
     uint64_t lines, lost; /* since the worker's start */
-    char last[256];       /* the last line */
+    char last[FCGIPM_OUTPUT_LAST][200]; /* the last lines, a ring */
+    unsigned last_count;
 } fcgipm_output_t;
 
 void fcgipm_output_begin(fcgipm_output_t *out, const char *pool, uint32_t slot, uint32_t pid, unsigned scope);
 /* Read what is there from a non-blocking descriptor, at most 64 KB a call. */
 void fcgipm_output_read(fcgipm_output_t *out, int fd, int64_t now_us);
+/* The last lines, oldest first, with " | " between them; "" if it has written none. */
+void fcgipm_output_last(const fcgipm_output_t *out, char *text, size_t cap);
 /* The worker is dead: read the rest, log an unfinished line, tell what was dropped. */
 void fcgipm_output_end(fcgipm_output_t *out, int fd, int64_t now_us);
 #endif

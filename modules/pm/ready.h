@@ -2,15 +2,33 @@
 #ifndef FCGIPM_PM_READY_H
 #define FCGIPM_PM_READY_H
 /*
- * What: is a worker *serving*, not merely alive? We connect as a web server does and ask FCGI_GET_VALUES
- * (FCGI 1.0 §4.1). It serves when any byte comes back, when it closes (it has accepted us), or when it has
- * read the question and says nothing: some applications do not know management records. The manager does not
- * parse the answer: it is the application's.
+ * What: a question to a worker, and whether it has answered: is it serving, or does it only exist? Never
+ * blocks. Who calls: the manager: for a new worker until it is ready, for an idle one now and then.
+ * Owns: a question is malloc'ed and owns its connection; fcgipm_ready_close ends both.
+ * Always true: what the application sends is read within bounds by wire/, and never believed beyond yes or no.
  */
+#include <stdbool.h>
+#include <stddef.h>
 #include "core/addr.h"
 
-/* Begin. A non-blocking descriptor, or -1 with errno (nobody listens). */
-int fcgipm_ready_ask(const fcgipm_addr_t *addr);
-/* 1: serving; 0: not yet. Call when fd is readable, and every 10 ms or so. */
-int fcgipm_ready_check(int fd);
+typedef enum fcgipm_ready_mode {
+    FCGIPM_READY_SIGN,   /* FCGI_GET_VALUES is sent; that it is read, or the connection closed, is enough */
+    FCGIPM_READY_VALUES, /* FCGI_GET_VALUES must be answered */
+    FCGIPM_READY_REQUEST /* a GET must be answered whole, with a status below 500 */
+} fcgipm_ready_mode_t;
+
+typedef enum fcgipm_ready_verdict {
+    FCGIPM_READY_WAIT,
+    FCGIPM_READY_YES,
+    FCGIPM_READY_NO /* answered wrongly: ask again or give up; why says what */
+} fcgipm_ready_verdict_t;
+
+typedef struct fcgipm_question fcgipm_question_t;
+
+/* Connect (a unix socket does so at once or not) and ask. path: for REQUEST. NULL, with errno. */
+fcgipm_question_t *fcgipm_ready_ask(const fcgipm_addr_t *addr, fcgipm_ready_mode_t mode, const char *path);
+int fcgipm_ready_fd(const fcgipm_question_t *question);
+fcgipm_ready_verdict_t fcgipm_ready_check(fcgipm_question_t *question, char *why, size_t cap);
+/* NULL is allowed. */
+void fcgipm_ready_close(fcgipm_question_t *question);
 #endif

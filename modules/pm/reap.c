@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+#include "pm/slow.h"
 #include "pm/stray.h"
 
 void fcgipm_reap_marker(char *out, size_t cap, const fcgipm_worker_t *w)
@@ -64,6 +65,8 @@ void fcgipm_reap_children(fcgipm_manager_t *m)
         w = worker_of(m, info.si_pid);
         if (w)
             fcgipm_reap_group(w);
+        else
+            fcgipm_slow_bury(m->slow, info.si_pid);
         if (waitpid(info.si_pid, &status, WNOHANG) == info.si_pid && w)
             fcgipm_worker_died(w, status);
     }

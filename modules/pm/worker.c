@@ -11,12 +11,15 @@
 
 #include "core/log.h"
 #include "pm/listen.h"
+#include "pm/memory.h"
 #include "pm/pidfd.h"
 #include "pm/ready.h"
 #include "pm/seats.h"
 #include "share/board.h"
+#include "share/stat.h"
 
 #define DRAIN_LOOK_US 100000
+#define HUNG_STOP_US  2000000 /* who hangs gets no more time than this */
 #define LOUD_FAILURES 10 /* then the delay has reached its cap */
 
 void fcgipm_worker_init(fcgipm_worker_t *w, fcgipm_app_t *app, uint32_t slot)
@@ -25,7 +28,7 @@ void fcgipm_worker_init(fcgipm_worker_t *w, fcgipm_app_t *app, uint32_t slot)
     w->app = app;
     w->slot = slot;
     w->row = app->geometry.slot_first + slot;
-    w->pidfd = w->listen_fd = w->out_fd = w->report_fd = w->probe_fd = -1;
+    w->pidfd = w->listen_fd = w->out_fd = w->report_fd = -1;
     w->generation = app->manager->registry->slot[w->row].generation;
 }
 
@@ -86,6 +89,7 @@ static void write_registry(fcgipm_worker_t *w)
     row->start_time = w->start_time;
     row->fingerprint = w->app->fingerprint;
     row->born_us = fcgipm_manager_wall();
+    row->outdated = 0;
     fcgipm_atom_set(&row->pid, (uint32_t)w->pid);
 }
 
@@ -123,6 +127,30 @@ bool fcgipm_worker_owed(const fcgipm_worker_t *w)
     return fd.fd >= 0 && poll(&fd, 1, 0) > 0;
 }
 
+/* Nothing of the last process in this place is left. */
+static void begin(fcgipm_worker_t *w)
+{
+    fcgipm_manager_t *m = w->app->manager;
+    fcgipm_board_slot_t *seen = &m->board->slot[w->row];
+
+    w->hung = w->failed = w->exec_done = w->adopted = w->substitute = w->notified = w->dumped = w->asking = false;
+    w->outdated = w->leave = FCGIPM_LEAVE_NONE;
+    w->ready_us = w->exec_us = w->kill_at_us = w->drain_by_us = w->probe_at_us = w->ask_at_us = 0;
+    w->seen_requests = w->memory = 0;
+    w->stopped_looks = 0;
+    w->chance = fcgipm_manager_random(m);
+    w->why[0] = '\0';
+    w->born_us = w->idle_since_us = m->now;
+    w->start_by_us = m->now + w->app->setting->start_us;
+    if (!w->output)
+        w->output = apr_palloc(w->app->pool, sizeof *w->output);
+    fcgipm_output_begin(w->output, w->app->setting->name, w->slot, 0, w->app->setting->scope);
+    fcgipm_atom_set(&seen->requests, 0);
+    fcgipm_atom_set(&seen->used_us, 0);
+    fcgipm_atom_set(&seen->memory, 0);
+    fcgipm_atom_set(&seen->born_us, (uint64_t)fcgipm_manager_wall());
+}
+
 void fcgipm_worker_start(fcgipm_worker_t *w)
 {
     fcgipm_app_t *app = w->app;
@@ -135,13 +163,7 @@ void fcgipm_worker_start(fcgipm_worker_t *w)
 
     w->generation++;
     w->owed = fcgipm_worker_owed(w);
-    w->hung = w->failed = w->exec_done = w->adopted = false;
-    w->ready_us = w->kill_at_us = w->drain_by_us = w->probe_at_us = 0;
-    w->seen_requests = 0;
-    w->why[0] = '\0';
-    w->born_us = w->idle_since_us = m->now;
-    w->start_by_us = m->now + app->setting->start_us;
-    fcgipm_atom_set(&m->board->slot[w->row].requests, 0);
+    begin(w);
     if ((rv = open_places(w, &write_fd, &fault)) == APR_SUCCESS) {
         fcgipm_reap_marker(marker, sizeof marker, w);
         rv = fcgipm_spawn_fork(&w->pid, &w->report_fd, &app->plan, marker, w->listen_fd, write_fd, &fault);
@@ -157,8 +179,8 @@ void fcgipm_worker_start(fcgipm_worker_t *w)
     step(w, FCGIPM_SLOT_EV_SPAWN);
     write_registry(w);
     write_board(w);
-    fcgipm_output_begin(&w->output, app->setting->name, w->slot, (uint32_t)w->pid, app->setting->scope);
-    fcgipm_atom_count(&m->board->pool[app->index].stat.spawns, 1);
+    fcgipm_output_begin(w->output, app->setting->name, w->slot, (uint32_t)w->pid, app->setting->scope);
+    fcgipm_stat_spawns_add(m->board, app->index, 1);
     FCGIPM_LOG(311, FCGIPM_LOG_INFO, 0, app->setting->scope, "pool %s slot %u pid %d: started",
                app->setting->name, w->slot, (int)w->pid);
 }
@@ -173,18 +195,27 @@ void fcgipm_worker_on_report(fcgipm_worker_t *w)
     close_fd(&w->report_fd);
     if (result < 0)
         snprintf(w->why, sizeof w->why, "%s", fault.sentence); /* it exits by itself */
-    else
+    else {
         w->exec_done = true;
+        w->exec_us = w->app->manager->now;
+    }
 }
 
 /* --- readiness --- */
+
+static void end_probe(fcgipm_worker_t *w)
+{
+    fcgipm_ready_close(w->probe);
+    w->probe = NULL;
+}
 
 static void became_ready(fcgipm_worker_t *w)
 {
     fcgipm_app_t *app = w->app;
 
     /* First our own connection goes, so that the worker is free for the first request. */
-    close_fd(&w->probe_fd);
+    end_probe(w);
+    w->why[0] = '\0';
     w->ready_us = w->idle_since_us = app->manager->now;
     if (!step(w, FCGIPM_SLOT_EV_READY))
         return;
@@ -193,31 +224,63 @@ static void became_ready(fcgipm_worker_t *w)
     if (w->state == FCGIPM_SLOT_READY) {
         app->was_ready = true;
         app->manager->again = true;
+        app->relieved += w->substitute;
         open_seats(w);
     }
+}
+
+static void ask_again(fcgipm_worker_t *w)
+{
+    const fcgipm_setting_t *setting = w->app->setting;
+    fcgipm_ready_mode_t mode = setting->probe                         ? FCGIPM_READY_REQUEST
+                               : setting->ready == FCGIPM_READY_ANSWER ? FCGIPM_READY_VALUES
+                                                                       : FCGIPM_READY_SIGN;
+    fcgipm_addr_t addr;
+    char path[256];
+
+    if (fcgipm_board_socket_path(path, sizeof path, w->app->manager->runtime_dir, w->app->index, w->slot) &&
+        fcgipm_addr_unix(&addr, path) == APR_SUCCESS)
+        w->probe = fcgipm_ready_ask(&addr, mode, setting->probe);
 }
 
 static void probe(fcgipm_worker_t *w)
 {
     fcgipm_manager_t *m = w->app->manager;
-    fcgipm_addr_t addr;
-    char path[256];
+    const fcgipm_setting_t *setting = w->app->setting;
 
     /* Often at first: most are ready within milliseconds. */
     w->probe_at_us = m->now + 1000 + (m->now - w->born_us) / 8;
-    if (w->probe_fd < 0) {
-        if (!fcgipm_board_socket_path(path, sizeof path, m->runtime_dir, w->app->index, w->slot) ||
-            fcgipm_addr_unix(&addr, path) != APR_SUCCESS)
-            return;
-        w->probe_fd = fcgipm_ready_ask(&addr);
+    if (setting->ready == FCGIPM_READY_NOTIFY && !w->notified)
+        return;
+    if (setting->ready == FCGIPM_READY_NOTIFY && !setting->probe) {
+        became_ready(w);
+        return;
     }
+    if (!w->probe)
+        ask_again(w);
     fcgipm_worker_on_probe(w);
 }
 
 void fcgipm_worker_on_probe(fcgipm_worker_t *w)
 {
-    if (w->probe_fd >= 0 && w->state == FCGIPM_SLOT_STARTING && fcgipm_ready_check(w->probe_fd))
+    if (!w->probe)
+        return;
+    if (w->asking) {
+        fcgipm_alive_on_answer(w);
+        return;
+    }
+    if (w->state != FCGIPM_SLOT_STARTING)
+        return;
+    switch (fcgipm_ready_check(w->probe, w->why, sizeof w->why)) {
+    case FCGIPM_READY_WAIT:
+        break;
+    case FCGIPM_READY_YES:
         became_ready(w);
+        break;
+    case FCGIPM_READY_NO: /* not yet: it is asked again until FcgiTimeout start= */
+        end_probe(w);
+        break;
+    }
 }
 
 void fcgipm_worker_external(fcgipm_worker_t *w)
@@ -248,7 +311,7 @@ static void adopt_state(fcgipm_worker_t *w, uint32_t state)
     if (state == FCGIPM_SLOT_READY)
         open_seats(w); /* those that the dead manager had not yet opened */
     else
-        fcgipm_worker_drain(w, "it was leaving");
+        fcgipm_worker_drain(w, FCGIPM_LEAVE_TOLD, "it was leaving");
 }
 
 bool fcgipm_worker_adopt(fcgipm_worker_t *w)
@@ -256,6 +319,8 @@ bool fcgipm_worker_adopt(fcgipm_worker_t *w)
     fcgipm_manager_t *m = w->app->manager;
     fcgipm_registry_slot_t *row = &m->registry->slot[w->row];
     fcgipm_fault_t fault;
+    uint64_t requests, used;
+    int64_t life;
     int write_fd;
 
     w->pid = (pid_t)fcgipm_atom_get(&row->pid);
@@ -264,13 +329,23 @@ bool fcgipm_worker_adopt(fcgipm_worker_t *w)
     w->pidfd = fcgipm_pidfd_find(w->pid, w->start_time);
     if (w->pidfd < 0)
         return false;
+    requests = fcgipm_atom_peek(&m->board->slot[w->row].requests);
+    used = fcgipm_atom_peek(&m->board->slot[w->row].used_us);
+    begin(w);
+    fcgipm_atom_set(&m->board->slot[w->row].requests, requests);
+    fcgipm_atom_set(&m->board->slot[w->row].used_us, used);
+    fcgipm_atom_set(&m->board->slot[w->row].born_us, (uint64_t)row->born_us);
     w->adopted = w->exec_done = true;
-    w->born_us = w->idle_since_us = m->now;
-    w->start_by_us = m->now + w->app->setting->start_us;
+    life = fcgipm_manager_wall() - row->born_us;
+    w->born_us = m->now - (life > 0 ? life : 0);
+    if (row->outdated) {
+        w->outdated = FCGIPM_LEAVE_RESTARTED;
+        w->app->restart = FCGIPM_RESTART_RUNNING;
+    }
     if (fcgipm_listen_output(&w->out_fd, &write_fd, m->runtime_dir, w->app->index, w->slot, false, &fault) ==
         APR_SUCCESS)
         close(write_fd);
-    fcgipm_output_begin(&w->output, w->app->setting->name, w->slot, (uint32_t)w->pid, w->app->setting->scope);
+    fcgipm_output_begin(w->output, w->app->setting->name, w->slot, (uint32_t)w->pid, w->app->setting->scope);
     adopt_state(w, row->state);
     write_board(w);
     FCGIPM_LOG(313, FCGIPM_LOG_INFO, 0, w->app->setting->scope, "pool %s slot %u pid %d: adopted",
@@ -280,12 +355,15 @@ bool fcgipm_worker_adopt(fcgipm_worker_t *w)
 
 /* --- leaving --- */
 
-void fcgipm_worker_drain(fcgipm_worker_t *w, const char *why)
+void fcgipm_worker_drain(fcgipm_worker_t *w, fcgipm_leave_t leave, const char *why)
 {
     int64_t limit = w->app->setting->request_us ? w->app->setting->request_us : 60000000;
 
     if (!fcgipm_worker_alive(w))
         return;
+    w->leave = leave;
+    w->outdated = FCGIPM_LEAVE_NONE;
+    w->app->manager->registry->slot[w->row].outdated = 0;
     snprintf(w->why, sizeof w->why, "%s", why);
     w->drain_by_us = w->app->manager->now + limit;
     step(w, FCGIPM_SLOT_EV_DRAIN);
@@ -306,7 +384,7 @@ static void signal_group(const fcgipm_worker_t *w, int sig)
         kill(w->pid, sig); /* between fork and setsid it is not yet a group */
 }
 
-void fcgipm_worker_stop(fcgipm_worker_t *w, int64_t kill_us, const char *why)
+void fcgipm_worker_stop(fcgipm_worker_t *w, int64_t kill_us, fcgipm_leave_t leave, const char *why)
 {
     int64_t kill_at = w->app->manager->now + kill_us;
 
@@ -316,8 +394,10 @@ void fcgipm_worker_stop(fcgipm_worker_t *w, int64_t kill_us, const char *why)
         w->kill_at_us = kill_at < w->kill_at_us ? kill_at : w->kill_at_us;
         return;
     }
-    if (why)
+    if (why) {
+        w->leave = leave;
         snprintf(w->why, sizeof w->why, "%s", why);
+    }
     w->kill_at_us = kill_at;
     drain_seats(w);
     step(w, FCGIPM_SLOT_EV_STOP);
@@ -334,10 +414,26 @@ void fcgipm_worker_clear(fcgipm_worker_t *w)
 
 /* --- death --- */
 
-static const char *exit_kind(char *out, size_t cap, int status)
+/* A KILL that nobody here sent, and the kernel has counted one of its own since we looked last. */
+static bool out_of_memory(fcgipm_manager_t *m, int status)
+{
+    uint64_t kills;
+
+    if (status == -1 || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+        return false;
+    kills = fcgipm_memory_oom_kills();
+    if (kills <= m->oom_kills)
+        return false;
+    m->oom_kills = kills;
+    return true;
+}
+
+static const char *exit_kind(char *out, size_t cap, int status, bool oom)
 {
     if (status == -1)
         snprintf(out, cap, "is gone");
+    else if (oom)
+        snprintf(out, cap, "was killed by the kernel: out of memory");
     else if (WIFSIGNALED(status))
         snprintf(out, cap, "was killed by signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
                  WCOREDUMP(status) ? ", core dumped" : "");
@@ -353,10 +449,11 @@ static void forget_process(fcgipm_worker_t *w)
     fcgipm_atom_set(&m->registry->slot[w->row].pid, 0);
     fcgipm_atom_set(&m->board->slot[w->row].pid, 0);
     fcgipm_atom_add(&m->board->slot[w->row].deaths, 1);
-    fcgipm_atom_count(&m->board->pool[w->app->index].stat.deaths, 1);
+    fcgipm_stat_deaths_add(m->board, w->app->index, 1);
     close_fd(&w->pidfd);
     close_fd(&w->report_fd);
-    close_fd(&w->probe_fd);
+    end_probe(w);
+    w->asking = false;
     close_fd(&w->out_fd);
     w->pid = 0;
 }
@@ -382,6 +479,30 @@ static void say_next(char *out, size_t cap, const fcgipm_app_t *app, int64_t del
         snprintf(out, cap, "replaced at once if needed");
 }
 
+static const char *reached(const fcgipm_worker_t *w)
+{
+    return w->exec_done ? "the program had started" : "the program was not executed";
+}
+
+/* How far it came, how it ended, and what it said last. */
+static void tell_start(char *out, size_t cap, const fcgipm_worker_t *w, const char *kind, int64_t life_us)
+{
+    char last[400];
+
+    fcgipm_output_last(w->output, last, sizeof last);
+    snprintf(out, cap, "did not start: %s%s%s after %d ms (%s)%s%s%s", w->why[0] ? w->why : kind,
+             w->why[0] ? ", " : "", w->why[0] ? kind : "", (int)(life_us / 1000), reached(w),
+             last[0] ? ", last output \"" : "", last, last[0] ? "\"" : "");
+}
+
+static void tell_end(char *out, size_t cap, const fcgipm_worker_t *w, const char *kind, int64_t life_us,
+                     uint64_t served)
+{
+    snprintf(out, cap, "%s%s%s%s after %d.%d s and %u requests", kind, w->why[0] ? " (" : "", w->why,
+             w->why[0] ? ")" : "", (int)(life_us / 1000000), (int)(life_us % 1000000 / 100000),
+             (unsigned)served);
+}
+
 /* One line per step of a crash loop, not per try: failures beyond the longest delay say nothing new. */
 static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, bool clean, int64_t life_us,
                            uint64_t served, int64_t delay_us)
@@ -389,20 +510,22 @@ static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, bool
     fcgipm_app_t *app = w->app;
     unsigned failures = app->tally.failures;
     int level = failures > LOUD_FAILURES ? FCGIPM_LOG_DEBUG : clean ? FCGIPM_LOG_INFO : FCGIPM_LOG_WARN;
-    const char *last = w->output.last;
-    char next[96];
+    char next[96], story[900], trouble[500];
 
     say_next(next, sizeof next, app, delay_us);
-    if (w->ready_us || clean)
-        FCGIPM_LOG(315, level, 0, app->setting->scope,
-                   "pool %s slot %u pid %d: %s%s%s%s after %d.%d s and %u requests; %s", app->setting->name,
-                   w->slot, (int)pid, kind, w->why[0] ? " (" : "", w->why, w->why[0] ? ")" : "",
-                   (int)(life_us / 1000000), (int)(life_us % 1000000 / 100000), (unsigned)served, next);
-    else
-        FCGIPM_LOG(316, level, 0, app->setting->scope,
-                   "pool %s slot %u pid %d: did not start: %s%s%s after %d ms%s%s%s; %s", app->setting->name,
-                   w->slot, (int)pid, w->why[0] ? w->why : kind, w->why[0] ? ", " : "", w->why[0] ? kind : "",
-                   (int)(life_us / 1000), last[0] ? ", last output \"" : "", last, last[0] ? "\"" : "", next);
+    if (w->ready_us || clean) {
+        tell_end(story, sizeof story, w, kind, life_us, served);
+        FCGIPM_LOG(315, level, 0, app->setting->scope, "pool %s slot %u pid %d: %s; %s", app->setting->name,
+                   w->slot, (int)pid, story, next);
+    } else {
+        tell_start(story, sizeof story, w, kind, life_us);
+        FCGIPM_LOG(316, level, 0, app->setting->scope, "pool %s slot %u pid %d: %s; %s", app->setting->name,
+                   w->slot, (int)pid, story, next);
+    }
+    if (!clean) {
+        snprintf(trouble, sizeof trouble, "slot %u pid %d: %.440s", w->slot, (int)pid, story);
+        fcgipm_app_trouble(app, trouble);
+    }
     if (failures == LOUD_FAILURES && app->told_failures != failures)
         FCGIPM_LOG(317, FCGIPM_LOG_ERR, 0, app->setting->scope,
                    "pool %s: crash loop; further failed starts are logged at debug level until one succeeds",
@@ -428,9 +551,42 @@ static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int status, b
     if (failure)
         delay_us = fcgipm_tally_fail(&app->tally, w->born_us, m->now, fcgipm_manager_random(m));
     if (!worked)
-        fcgipm_atom_count(&m->board->pool[app->index].stat.start_failures, 1);
+        fcgipm_stat_start_failures_add(m->board, app->index, 1);
     /* Many applications end by themselves after some requests. */
     log_unexpected(w, pid, kind, status == 0 && !failure, life_us, served, delay_us);
+}
+
+static void count_leave(const fcgipm_worker_t *w, bool asked)
+{
+    fcgipm_board_t *board = w->app->manager->board;
+    uint32_t pool = w->app->index;
+
+    switch (w->leave) {
+    case FCGIPM_LEAVE_NONE:
+        if (!asked && w->ready_us)
+            fcgipm_stat_crashed_add(board, pool, 1);
+        break;
+    case FCGIPM_LEAVE_IDLE:
+        fcgipm_stat_idled_add(board, pool, 1);
+        break;
+    case FCGIPM_LEAVE_RECYCLED:
+        fcgipm_stat_recycled_add(board, pool, 1);
+        break;
+    case FCGIPM_LEAVE_RESTARTED:
+        fcgipm_stat_restarted_add(board, pool, 1);
+        break;
+    case FCGIPM_LEAVE_EVICTED:
+        fcgipm_stat_evicted_add(board, pool, 1);
+        break;
+    case FCGIPM_LEAVE_HUNG:
+        fcgipm_stat_hung_add(board, pool, 1);
+        break;
+    case FCGIPM_LEAVE_UNRESPONSIVE:
+        fcgipm_stat_unresponsive_add(board, pool, 1);
+        break;
+    case FCGIPM_LEAVE_TOLD:
+        break;
+    }
 }
 
 /* Its listening socket stays open for now: who waits in the backlog is served by the next worker in this
@@ -448,10 +604,11 @@ void fcgipm_worker_died(fcgipm_worker_t *w, int status)
 
     shut_seats(w);
     if (w->out_fd >= 0)
-        fcgipm_output_end(&w->output, w->out_fd, m->now);
+        fcgipm_output_end(w->output, w->out_fd, m->now);
     forget_process(w);
     step(w, FCGIPM_SLOT_EV_DIED);
-    exit_kind(kind, sizeof kind, status);
+    exit_kind(kind, sizeof kind, status, w->kill_at_us == 0 && out_of_memory(m, status));
+    count_leave(w, asked);
     if (asked) {
         log_expected(w, pid, kind, life_us, served);
         fcgipm_worker_clear(w);
@@ -472,8 +629,13 @@ static int64_t tend_starting(fcgipm_worker_t *w)
     if (w->state != FCGIPM_SLOT_STARTING)
         return INT64_MAX;
     if (m->now >= w->start_by_us) {
-        snprintf(w->why, sizeof w->why, "does not accept connections after %d s (FcgiTimeout start=)",
-                 (int)(w->app->setting->start_us / 1000000));
+        if (!w->why[0])
+            snprintf(w->why, sizeof w->why, "%s after %d s (FcgiTimeout start=)",
+                     w->app->setting->ready == FCGIPM_READY_NOTIFY && !w->notified
+                         ? "has not said READY=1"
+                         : "does not accept connections",
+                     (int)(w->app->setting->start_us / 1000000));
+        end_probe(w);
         w->failed = true;
         shut_seats(w);
         w->kill_at_us = m->now + w->app->setting->stop_us;
@@ -489,6 +651,7 @@ static int64_t tend_starting(fcgipm_worker_t *w)
 static int64_t tend_draining(fcgipm_worker_t *w)
 {
     fcgipm_manager_t *m = w->app->manager;
+    int64_t limit;
 
     fcgipm_seats_mend(m->board, &w->app->geometry, w->slot);
     if (w->app->setting->connect) {
@@ -499,9 +662,10 @@ static int64_t tend_draining(fcgipm_worker_t *w)
         step(w, FCGIPM_SLOT_EV_CLEAR);
         return INT64_MAX;
     }
-    if (!fcgipm_seats_closed(m->board, &w->app->geometry, w->slot) && m->now < w->drain_by_us)
+    if ((w->dumped || !fcgipm_seats_closed(m->board, &w->app->geometry, w->slot)) && m->now < w->drain_by_us)
         return m->now + DRAIN_LOOK_US;
-    fcgipm_worker_stop(w, w->app->setting->stop_us, NULL);
+    limit = w->app->setting->stop_us;
+    fcgipm_worker_stop(w, w->hung && limit > HUNG_STOP_US ? HUNG_STOP_US : limit, w->leave, NULL);
     return w->kill_at_us;
 }
 
@@ -511,7 +675,7 @@ static int64_t tend_ending(fcgipm_worker_t *w)
 
     if (m->now < w->kill_at_us)
         return w->kill_at_us;
-    fcgipm_atom_count(&m->board->pool[w->app->index].stat.kills, 1);
+    fcgipm_stat_kills_add(m->board, w->app->index, 1);
     FCGIPM_LOG(318, FCGIPM_LOG_WARN, 0, w->app->setting->scope,
                "pool %s slot %u pid %d: did not end after TERM: KILL", w->app->setting->name, w->slot,
                (int)w->pid);
@@ -525,6 +689,8 @@ int64_t fcgipm_worker_tend(fcgipm_worker_t *w)
     switch (w->state) {
     case FCGIPM_SLOT_STARTING:
         return tend_starting(w);
+    case FCGIPM_SLOT_READY:
+        return fcgipm_alive_tend(w);
     case FCGIPM_SLOT_DRAINING:
         return tend_draining(w);
     case FCGIPM_SLOT_ENDING:

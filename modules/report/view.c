@@ -4,6 +4,7 @@
 #include "share/board.h"
 #include "share/queue.h"
 #include "share/slot.h"
+#include "share/stat.h"
 
 #define X(name, kind, doc) {#name, doc, FCGIPM_VIEW_##kind},
 const fcgipm_view_label_t fcgipm_view_label[FCGIPM_VIEW_COUNTER_COUNT] = {FCGIPM_VIEW_COUNTERS(X)};
@@ -27,6 +28,10 @@ static const word_t slot_words[FCGIPM_SLOT_STATE_COUNT] = {
     FCGIPM_SLOT_STATES(X)
 #undef X
 };
+static const char *const restart_words[] = {[FCGIPM_RESTART_NONE] = "none",
+                                             [FCGIPM_RESTART_RUNNING] = "running",
+                                             [FCGIPM_RESTART_DONE] = "done",
+                                             [FCGIPM_RESTART_FAILED] = "failed"};
 static const word_t unknown_word = {"UNKNOWN", "the board holds a state that does not exist"};
 
 /* What is left to read in this walk (invariant 3). Geometries of an honest board do not overlap. */
@@ -82,11 +87,55 @@ static uint32_t retry_s(const fcgipm_board_pool_t *row, uint32_t state, int64_t 
     return (uint32_t)((left_us + 999999) / 1000000);
 }
 
-static void read_counters(uint64_t *counter, const fcgipm_pool_stat_t *stat)
+static void read_histogram(fcgipm_view_histogram_t *view, const fcgipm_histogram_t *histogram)
 {
-#define X(name, kind, doc) counter[FCGIPM_VIEW_##name] = number(fcgipm_atom_peek(&stat->name));
+    for (unsigned i = 0; i < FCGIPM_HISTOGRAM_CELLS; ++i) {
+        view->cell[i] = number(fcgipm_atom_peek(&histogram->cell[i]));
+        view->count = number(view->count + view->cell[i]);
+    }
+    view->sum_us = number(fcgipm_atom_peek(&histogram->sum_us));
+}
+
+static void read_stat(fcgipm_view_pool_t *pool, const fcgipm_board_t *board)
+{
+    const fcgipm_board_stat_t *row = fcgipm_stat_row((fcgipm_board_t *)(uintptr_t)board, pool->index);
+
+    if (!row)
+        return;
+#define X(name, kind, doc) pool->counter[FCGIPM_VIEW_##name] = number(fcgipm_atom_peek(&row->count.name));
     FCGIPM_VIEW_COUNTERS(X)
 #undef X
+    read_histogram(&pool->wait, &row->wait);
+    read_histogram(&pool->took, &row->took);
+}
+
+/* The manager may be writing: its number is odd then, and other afterwards. What is torn is still a string. */
+static void read_trouble(fcgipm_view_pool_t *pool, const fcgipm_board_pool_t *row, int64_t now_us)
+{
+    for (int round = 0; round < 3; ++round) {
+        uint32_t seq = fcgipm_atom_get(&row->trouble_seq);
+
+        copy_string(pool->trouble, row->trouble, sizeof pool->trouble);
+        if (seq % 2 == 0 && fcgipm_atom_get(&row->trouble_seq) == seq)
+            break;
+    }
+    pool->trouble_age_s = age_s(fcgipm_atom_peek(&row->trouble_us), now_us);
+    if (fcgipm_atom_peek(&row->trouble_us) == 0)
+        pool->trouble[0] = '\0';
+}
+
+static void read_orders(fcgipm_view_pool_t *pool, const fcgipm_board_pool_t *row, int64_t now_us)
+{
+    uint32_t flags = fcgipm_atom_peek(&row->flags), restart = fcgipm_atom_peek(&row->restart);
+
+    pool->paused = flags & FCGIPM_POOL_PAUSED;
+    pool->drained = flags & FCGIPM_POOL_DRAINED;
+    pool->traced = flags & FCGIPM_POOL_TRACED;
+    pool->restart = restart <= FCGIPM_RESTART_FAILED ? restart_words[restart] : "none";
+    pool->restart_age_s = age_s(fcgipm_atom_peek(&row->restart_us), now_us);
+    pool->min = at_most(fcgipm_atom_peek(&row->min), FCGIPM_SLOTS_MAX);
+    pool->max = at_most(fcgipm_atom_peek(&row->max), FCGIPM_SLOTS_MAX);
+    pool->outdated = at_most(fcgipm_atom_peek(&row->outdated), FCGIPM_SLOTS_MAX);
 }
 
 static void read_seats(fcgipm_view_seats_t *seats, const fcgipm_board_t *board, const fcgipm_geometry_t *g,
@@ -137,6 +186,8 @@ static bool read_worker(fcgipm_view_worker_t *worker, const walk_t *walk, const 
     worker->generation = fcgipm_atom_peek(&row->generation);
     worker->pid = pid_of(fcgipm_atom_peek(&row->pid));
     worker->age_s = age_s(fcgipm_atom_peek(&row->since_us), walk->now_us);
+    worker->life_s = age_s(fcgipm_atom_peek(&row->born_us), walk->now_us);
+    worker->memory = number(fcgipm_atom_peek(&row->memory));
     worker->requests = number(fcgipm_atom_peek(&row->requests));
     worker->deaths = fcgipm_atom_peek(&row->deaths);
     read_seats(&worker->seats, walk->board, g, slot);
@@ -167,11 +218,16 @@ static void read_ranges(fcgipm_view_pool_t *pool, const walk_t *walk, const fcgi
     pool->places = g->cell_count;
     pool->ready = at_most(pool->ready, pool->slots);
     pool->starting = at_most(pool->starting, pool->slots);
+    pool->outdated = at_most(pool->outdated, pool->slots);
+    pool->min = at_most(pool->min, pool->slots);
+    pool->max = at_most(pool->max, pool->slots);
     if (has_waiting)
         pool->waiting = at_most(fcgipm_queue_count(walk->board, g), pool->places);
     for (uint32_t slot = 0; slot < g->slot_count; ++slot)
-        if (read_worker(&worker, walk, g, slot))
+        if (read_worker(&worker, walk, g, slot)) {
             seats_add(&pool->seats, &worker.seats);
+            pool->memory = number(pool->memory + worker.memory);
+        }
 }
 
 static void read_row(fcgipm_view_pool_t *pool, const walk_t *walk, uint32_t index, uint32_t state)
@@ -195,7 +251,10 @@ static void read_row(fcgipm_view_pool_t *pool, const walk_t *walk, uint32_t inde
     pool->starting = at_most(fcgipm_atom_peek(&row->starting), FCGIPM_SLOTS_MAX);
     pool->failures = fcgipm_atom_peek(&row->failures);
     pool->retry_s = retry_s(row, state, walk->now_us);
-    read_counters(pool->counter, &row->stat);
+    copy_string(pool->vhost, row->vhost, sizeof pool->vhost);
+    read_orders(pool, row, walk->now_us);
+    read_trouble(pool, row, walk->now_us);
+    read_stat(pool, walk->board);
 }
 
 /* A free row may still hold the ranges of its last life, which belong to another pool now: it is judged by
@@ -264,6 +323,27 @@ void fcgipm_view_walk(const fcgipm_board_t *board, int64_t now_us, const fcgipm_
         walk_pool(&walk, index, visitor, ctx);
     if (visitor->end)
         visitor->end(ctx);
+}
+
+void fcgipm_view_each(const fcgipm_board_t *board, int64_t now_us,
+                      void (*visit)(void *ctx, const fcgipm_view_pool_t *pool), void *ctx)
+{
+    walk_t walk = {board, now_us, FCGIPM_SLOTS_MAX, FCGIPM_SEATS_MAX, FCGIPM_CELLS_MAX};
+
+    for (uint32_t index = 0; index < FCGIPM_POOLS_MAX; ++index) {
+        const fcgipm_board_pool_t *row = &board->pool[index];
+        uint32_t state = fcgipm_atom_peek(&row->state);
+        fcgipm_view_pool_t pool;
+        fcgipm_geometry_t g;
+
+        if (row_unused(row, state) || fcgipm_atom_peek(&row->route) != index)
+            continue;
+        read_row(&pool, &walk, index, state);
+        pool.known = take_geometry(&walk, index, &g);
+        if (pool.known)
+            read_ranges(&pool, &walk, &g, fcgipm_atom_peek(&row->waiting) != 0);
+        visit(ctx, &pool);
+    }
 }
 
 static void totals_pool(void *ctx, const fcgipm_view_pool_t *pool)

@@ -44,7 +44,14 @@
     X(spawns, PLAIN, "workers started")                                                                      \
     X(deaths, PLAIN, "workers that ended")                                                                   \
     X(start_failures, TROUBLE, "workers that did not become ready")                                          \
-    X(kills, TROUBLE, "workers that had to be killed")
+    X(kills, TROUBLE, "workers that had to be killed")                                                       \
+    X(crashed, TROUBLE, "workers that ended unasked")                                                        \
+    X(hung, TROUBLE, "workers replaced because a request hung")                                              \
+    X(unresponsive, TROUBLE, "idle workers replaced because they did not answer")                            \
+    X(idled, PLAIN, "workers ended because they were not needed")                                            \
+    X(recycled, PLAIN, "workers replaced after their requests, lifetime or memory")                          \
+    X(restarted, PLAIN, "workers replaced by a restart of the pool")                                         \
+    X(evicted, PLAIN, "workers ended to make room for others")
 
 typedef enum fcgipm_view_counter {
 #define X(name, kind, doc) FCGIPM_VIEW_##name,
@@ -70,6 +77,11 @@ typedef struct fcgipm_view_seats {
     uint32_t idle, leased, busy; /* sum at most total; draining counts as busy; the rest is closed */
 } fcgipm_view_seats_t;
 
+typedef struct fcgipm_view_histogram {
+    uint64_t cell[FCGIPM_HISTOGRAM_CELLS]; /* not added up */
+    uint64_t count, sum_us;                /* count: the sum of the cells */
+} fcgipm_view_histogram_t;
+
 typedef struct fcgipm_view_server {
     const char *version;
     uint64_t started_s, now_s; /* since 1970; 0: unknown */
@@ -81,7 +93,7 @@ typedef struct fcgipm_view_pool {
     uint32_t index;
     uint32_t route; /* < FCGIPM_POOLS_MAX */
     const char *state, *state_doc;
-    char name[64], route_name[64], addr[128];
+    char name[64], route_name[64], vhost[128], addr[128];
     bool external;            /* addr is its address */
     bool known;               /* false: its geometry makes no sense, there are no workers to show */
     uint32_t slots, places;   /* workers at most; places in the queue */
@@ -90,7 +102,16 @@ typedef struct fcgipm_view_pool {
     uint32_t retry_s; /* 0 but in BACKOFF */
     uint32_t waiting; /* at most places */
     fcgipm_view_seats_t seats;
+    uint32_t min, max;    /* workers, as configured or scaled; at most slots */
+    bool paused, drained, traced;
+    const char *restart; /* "none", "running", "done", "failed" */
+    uint32_t outdated;   /* workers still to be replaced; at most slots */
+    uint64_t restart_age_s;
+    char trouble[500];     /* the last failed start or unexpected end; "" = none */
+    uint64_t trouble_age_s;
+    uint64_t memory; /* bytes of its workers, 0: not measured */
     uint64_t counter[FCGIPM_VIEW_COUNTER_COUNT];
+    fcgipm_view_histogram_t wait, took;
 } fcgipm_view_pool_t;
 
 typedef struct fcgipm_view_worker {
@@ -98,7 +119,9 @@ typedef struct fcgipm_view_worker {
     const char *state, *state_doc;
     uint32_t generation;
     uint32_t pid;   /* 0: no process of ours */
-    uint64_t age_s; /* since the last change of its state */
+    uint64_t age_s;  /* since the last change of its state */
+    uint64_t life_s; /* since its start */
+    uint64_t memory; /* bytes, with what it forked; 0: not measured */
     uint64_t requests;
     uint32_t deaths;
     fcgipm_view_seats_t seats;
@@ -114,6 +137,10 @@ typedef struct fcgipm_view_visitor {
     void (*end)(void *ctx);
 } fcgipm_view_visitor_t;
 
+/* The serving row of each application (not one that is replaced), without its workers: for lists that name
+ * each application once. */
+void fcgipm_view_each(const fcgipm_board_t *board, int64_t now_us,
+                      void (*visit)(void *ctx, const fcgipm_view_pool_t *pool), void *ctx);
 /* now_us: wall clock. */
 void fcgipm_view_walk(const fcgipm_board_t *board, int64_t now_us, const fcgipm_view_visitor_t *visitor,
                       void *ctx);

@@ -14,12 +14,19 @@
 
 /* ---- the board ---- */
 
-apr_status_t fcgipm_board_create(fcgipm_board_t **board, fcgipm_fault_t *fault)
+apr_status_t fcgipm_board_create(fcgipm_board_t **board, int *fd, fcgipm_fault_t *fault)
 {
-    void *at =
-        mmap(NULL, sizeof **board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int memory = memfd_create("fcgipm-board", MFD_CLOEXEC);
+    void *at = MAP_FAILED;
+    if (memory >= 0 && ftruncate(memory, sizeof **board) == 0)
+        at = mmap(NULL, sizeof **board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory, 0);
+    int error = errno;
+    if (memory >= 0 && (at == MAP_FAILED || !fd))
+        close(memory);
     if (at == MAP_FAILED)
-        return fcgipm_fault_set(fault, errno, "board", "no shared memory of %zu bytes", sizeof **board);
+        return fcgipm_fault_set(fault, error, "board", "no shared memory of %zu bytes", sizeof **board);
+    if (fd)
+        *fd = memory;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     *board = at;

@@ -12,9 +12,9 @@
 #include "core/fault.h"
 #include "share/layout.h"
 
-/* Anonymous shared memory, page aligned, zero but for the header; lives until the process unmaps it or ends,
- * is inherited by fork. */
-apr_status_t fcgipm_board_create(fcgipm_board_t **board, fcgipm_fault_t *fault);
+/* Shared memory without a name, page aligned, zero but for the header; lives until the process unmaps it or
+ * ends, is inherited by fork. *fd (may be NULL): its descriptor, close-on-exec, for fcgipmctl. */
+apr_status_t fcgipm_board_create(fcgipm_board_t **board, int *fd, fcgipm_fault_t *fault);
 /* True if the region was made by this build. */
 bool fcgipm_board_ok(const fcgipm_board_t *board);
 

@@ -20,7 +20,9 @@
 #include "share/atom.h"
 
 #define FCGIPM_BOARD_MAGIC   0x66706d42u /* "Bmpf" */
-#define FCGIPM_BOARD_VERSION 1u
+#ifndef FCGIPM_BOARD_VERSION /* a test builds another one */
+#define FCGIPM_BOARD_VERSION 2u
+#endif
 
 #define FCGIPM_POOLS_STATIC 1792u /* pools from FcgiServer blocks: indexes given out by the parent */
 #define FCGIPM_POOLS_MAX    2048u /* the rest: pools made on demand by the manager (fcgipm-script) */
@@ -57,7 +59,27 @@ typedef struct fcgipm_pool_stat {
     fcgipm_atom64_t bytes_in, bytes_out; /* request and response bodies */
     /* the manager's: */
     fcgipm_atom64_t spawns, deaths, start_failures, kills;
+    /* why they ended: */
+    fcgipm_atom64_t crashed, hung, unresponsive, idled, recycled, restarted, evicted;
 } fcgipm_pool_stat_t;
+
+/* Upper bounds in microseconds of the histograms' cells; the last cell has none. */
+#define FCGIPM_HISTOGRAM_BOUNDS(X)                                                                           \
+    X(1000) X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000) X(1000000) X(2500000)   \
+        X(5000000) X(10000000) X(30000000) X(60000000)
+#define FCGIPM_HISTOGRAM_CELLS 16u
+typedef struct fcgipm_histogram {
+    fcgipm_atom64_t cell[FCGIPM_HISTOGRAM_CELLS];
+    fcgipm_atom64_t sum_us;
+} fcgipm_histogram_t;
+
+/* All that is counted for one application, whatever its definition: a changed block goes on counting where the
+ * old one was (registry row: stat_row). Writers as in fcgipm_pool_stat_t; histograms: children. */
+typedef struct fcgipm_board_stat {
+    fcgipm_pool_stat_t count;
+    fcgipm_histogram_t wait; /* for a process */
+    fcgipm_histogram_t took; /* from lease to end */
+} fcgipm_board_stat_t;
 
 typedef enum fcgipm_pool_state {
     FCGIPM_POOL_FREE,
@@ -67,6 +89,19 @@ typedef enum fcgipm_pool_state {
     FCGIPM_POOL_BACKOFF, /* crash loop: no worker is ready, the next try is at retry_us */
     FCGIPM_POOL_DRAINING /* no longer configured: finishes what it has */
 } fcgipm_pool_state_t;
+
+/* What an operator has ordered for a pool; bits of fcgipm_board_pool.flags. */
+enum {
+    FCGIPM_POOL_PAUSED = 1,  /* requests wait */
+    FCGIPM_POOL_DRAINED = 2, /* requests are refused, processes end */
+    FCGIPM_POOL_TRACED = 4   /* children log each record */
+};
+typedef enum fcgipm_restart_state {
+    FCGIPM_RESTART_NONE,
+    FCGIPM_RESTART_RUNNING,
+    FCGIPM_RESTART_DONE,
+    FCGIPM_RESTART_FAILED /* the new processes do not start: the old ones stay */
+} fcgipm_restart_state_t;
 
 /* Writer: the manager, but for `name`, `key`, `geometry`, `addr` (parent, before it is referred to; manager
  * for on-demand pools), `stat`, `waiting` and `ticket` (children). */
@@ -82,9 +117,17 @@ typedef struct fcgipm_board_pool {
     fcgipm_atom32_t joins;  /* children: bit 0 = a cell may be in use (saves scans), rest counts joins */
     fcgipm_atom64_t ticket; /* next place in the queue */
     fcgipm_geometry_t geometry;
-    char name[64];
+    char name[64], vhost[128];
     char addr[128]; /* external: as fcgipm_addr_parse reads it */
-    fcgipm_pool_stat_t stat;
+    uint32_t stat_row; /* in stat[]; writer as of geometry */
+    fcgipm_atom32_t flags;
+    fcgipm_atom32_t min, max;    /* processes, as configured or as fcgipmctl scale said */
+    fcgipm_atom32_t restart;     /* fcgipm_restart_state_t */
+    fcgipm_atom32_t outdated;    /* processes that are still to be replaced */
+    fcgipm_atom64_t restart_us;  /* wall clock of the last step of it */
+    fcgipm_atom64_t trouble_us;  /* wall clock; 0: none */
+    fcgipm_atom32_t trouble_seq; /* odd while trouble[] is written */
+    char trouble[500];           /* the last failed start or unexpected end, as the log says it */
 } fcgipm_board_pool_t;
 
 /* Worker states: the manager is the only writer. See share/slot.h for the matrix. */
@@ -95,6 +138,9 @@ typedef struct fcgipm_board_slot {
     fcgipm_atom32_t deaths;
     fcgipm_atom64_t since_us; /* wall clock of the last state change */
     fcgipm_atom64_t requests; /* complete answers of this worker; children add, manager resets */
+    fcgipm_atom64_t used_us;  /* wall clock of its last answer; children */
+    fcgipm_atom64_t born_us;  /* wall clock of its start */
+    fcgipm_atom64_t memory;   /* bytes, with what it forked; 0: not measured */
 } fcgipm_board_slot_t;
 
 /* One httpd child. Writer: the child itself in child_init, the parent when it is gone. */
@@ -113,13 +159,14 @@ typedef struct fcgipm_board {
     fcgipm_atom32_t script_changes;    /* futex: counts changes of on-demand pools */
     fcgipm_board_child_t child[FCGIPM_CHILDREN_MAX];
     fcgipm_board_pool_t pool[FCGIPM_POOLS_MAX];
+    fcgipm_board_stat_t stat[FCGIPM_POOLS_MAX];
     fcgipm_board_slot_t slot[FCGIPM_SLOTS_MAX];
     fcgipm_atom64_t seat[FCGIPM_SEATS_MAX]; /* words: share/slot.h */
     fcgipm_atom64_t cell[FCGIPM_CELLS_MAX]; /* words: share/queue.h */
 } fcgipm_board_t;
 
 #define FCGIPM_REGISTRY_MAGIC   0x66706d52u
-#define FCGIPM_REGISTRY_VERSION 1u
+#define FCGIPM_REGISTRY_VERSION 2u
 
 /* Registry row of a pool. Parent: FREE -> USED (fills the rest before). Manager: USED -> FREE when the pool
  * is drained and no longer configured. */
@@ -128,6 +175,8 @@ typedef struct fcgipm_registry_pool {
     uint32_t external;
     uint64_t key, fingerprint;
     fcgipm_geometry_t geometry;
+    uint32_t stat_row;                       /* parent */
+    uint32_t flags, scaled_min, scaled_max;  /* manager: what an operator has ordered; scaled_max 0: nothing */
 } fcgipm_registry_pool_t;
 
 /* Registry row of a slot. Writer: the manager; read by the next manager to adopt the worker. */
@@ -139,6 +188,8 @@ typedef struct fcgipm_registry_slot {
     uint64_t start_time;  /* /proc/PID/stat field 22, clock ticks since boot */
     uint64_t fingerprint; /* of the pool it was born for */
     int64_t born_us;      /* wall clock */
+    uint32_t outdated;    /* 1: to be replaced by a rolling restart */
+    uint32_t pad;
 } fcgipm_registry_slot_t;
 
 /* File-backed (FcgiRuntimeDir/registry, root, 0600), so that the next start finds what a killed parent and

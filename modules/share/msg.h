@@ -12,14 +12,16 @@
 #include <stdint.h>
 #include <apr_errno.h>
 
-#define FCGIPM_MSG_VERSION  1u
+#define FCGIPM_MSG_VERSION  2u
 #define FCGIPM_MSG_PATH_MAX 1024
 
 typedef enum fcgipm_msg_type {
     FCGIPM_MSG_NEED = 1, /* pool: a request waits, start one more if you may */
-    FCGIPM_MSG_HUNG,     /* pool, slot, generation: did not answer in time, replace it */
+    FCGIPM_MSG_HUNG,     /* pool, slot, generation, ms, path (method and URL): did not answer in time,
+                            replace it */
     FCGIPM_MSG_BAD,      /* pool, slot, generation: could not connect, or it broke the protocol; look at it */
     FCGIPM_MSG_EMPTY,    /* pool, slot: a draining seat has closed, look whether the worker is empty */
+    FCGIPM_MSG_SLOW,     /* pool, slot, generation, ms, path (method and URL): takes long */
     FCGIPM_MSG_SCRIPT,   /* path: make an on-demand pool for this program (runs as httpd's user only) */
     FCGIPM_MSG_COUNT
 } fcgipm_msg_type_t;
@@ -27,7 +29,7 @@ typedef enum fcgipm_msg_type {
 typedef struct fcgipm_msg {
     uint32_t version, type;
     uint32_t pool, slot, generation;
-    uint32_t path_len;
+    uint32_t path_len, ms;
     char path[FCGIPM_MSG_PATH_MAX];
 } fcgipm_msg_t;
 

@@ -6,6 +6,7 @@
  * fcgipm_pool_stat_t. Who calls: anyone, any thread. Relaxed: nobody decides on a counter. A pool index out
  * of bounds is ignored.
  */
+#include <stddef.h>
 #include "share/layout.h"
 
 #define FCGIPM_STATS(X)                                                                                      \
@@ -27,13 +28,29 @@
     X(spawns)                                                                                                \
     X(deaths)                                                                                                \
     X(start_failures)                                                                                        \
-    X(kills)
+    X(kills)                                                                                                 \
+    X(crashed)                                                                                               \
+    X(hung)                                                                                                  \
+    X(unresponsive)                                                                                          \
+    X(idled)                                                                                                 \
+    X(recycled)                                                                                              \
+    X(restarted)                                                                                             \
+    X(evicted)
+
+/* Where a pool's counters are; NULL when index or row make no sense. */
+static inline fcgipm_board_stat_t *fcgipm_stat_row(fcgipm_board_t *board, uint32_t pool)
+{
+    uint32_t row = pool < FCGIPM_POOLS_MAX ? board->pool[pool].stat_row : FCGIPM_POOLS_MAX;
+
+    return row < FCGIPM_POOLS_MAX ? &board->stat[row] : NULL;
+}
 
 #define X(name)                                                                                              \
     static inline void fcgipm_stat_##name##_add(fcgipm_board_t *board, uint32_t pool, uint64_t n)            \
     {                                                                                                        \
-        if (pool < FCGIPM_POOLS_MAX)                                                                         \
-            fcgipm_atom_count(&board->pool[pool].stat.name, n);                                              \
+        fcgipm_board_stat_t *row = fcgipm_stat_row(board, pool);                                             \
+        if (row)                                                                                             \
+            fcgipm_atom_count(&row->count.name, n);                                                          \
     }
 FCGIPM_STATS(X)
 #undef X
@@ -44,5 +61,8 @@ typedef struct fcgipm_stat_copy {
     FCGIPM_STATS(X)
 #undef X
 } fcgipm_stat_copy_t;
+extern const uint64_t fcgipm_histogram_bound_us[FCGIPM_HISTOGRAM_CELLS - 1];
+/* Count one duration. */
+void fcgipm_histogram_add(fcgipm_histogram_t *histogram, int64_t us);
 void fcgipm_stat_read(const fcgipm_board_t *board, uint32_t pool, fcgipm_stat_copy_t *copy);
 #endif

@@ -101,7 +101,28 @@ static uint32_t predecessor(const fcgipm_registry_t *registry, const fcgipm_boar
     return self;
 }
 
-static void fill_board(fcgipm_board_pool_t *p, const fcgipm_world_pool_t *pool, uint32_t route)
+/* Counters belong to the application: another definition of it goes on with them. */
+static uint32_t stat_row(const fcgipm_registry_t *registry, fcgipm_board_t *board, uint64_t key)
+{
+    bool taken[FCGIPM_POOLS_STATIC] = {false};
+    uint32_t free_row = 0;
+
+    for (uint32_t i = 0; i < FCGIPM_POOLS_STATIC; i++) {
+        const fcgipm_registry_pool_t *row = &registry->pool[i];
+
+        if (!fcgipm_atom_get(&row->used) || row->stat_row >= FCGIPM_POOLS_STATIC)
+            continue;
+        if (row->key == key)
+            return row->stat_row;
+        taken[row->stat_row] = true;
+    }
+    while (free_row < FCGIPM_POOLS_STATIC - 1 && taken[free_row])
+        free_row++;
+    memset(&board->stat[free_row], 0, sizeof board->stat[free_row]);
+    return free_row;
+}
+
+static void fill_board(fcgipm_board_pool_t *p, const fcgipm_world_pool_t *pool, uint32_t route, uint32_t stat)
 {
     const fcgipm_setting_t *s = pool->setting;
 
@@ -110,8 +131,12 @@ static void fill_board(fcgipm_board_pool_t *p, const fcgipm_world_pool_t *pool, 
     p->external = s->connect != NULL;
     fcgipm_atom_set(&p->key, pool->key);
     strncpy(p->name, s->name, sizeof p->name - 1);
+    strncpy(p->vhost, s->vhost, sizeof p->vhost - 1);
     if (s->connect)
         strncpy(p->addr, s->connect, sizeof p->addr - 1);
+    p->stat_row = stat;
+    fcgipm_atom_set(&p->min, s->processes_min);
+    fcgipm_atom_set(&p->max, s->processes_max);
     fcgipm_atom_set(&p->route, route);
 }
 
@@ -135,7 +160,7 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
 {
     fcgipm_geometry_t g = geometry_needed(pool->setting);
     fcgipm_registry_pool_t *row;
-    uint32_t index = 0;
+    uint32_t index = 0, stat;
 
     pool->key = fcgipm_setting_key(pool->setting);
     pool->fingerprint = fcgipm_setting_fingerprint(pool->setting);
@@ -152,8 +177,11 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
     pool->index = index;
     pool->geometry = g;
     clear_rows(board, &g);
-    fill_board(&board->pool[index], pool, predecessor(registry, board, pool->key, index));
+    stat = stat_row(registry, board, pool->key);
+    fill_board(&board->pool[index], pool, predecessor(registry, board, pool->key, index), stat);
     row = &registry->pool[index];
+    row->stat_row = stat;
+    row->flags = row->scaled_min = row->scaled_max = 0;
     row->key = pool->key;
     row->fingerprint = pool->fingerprint;
     row->external = pool->setting->connect != NULL;
@@ -171,6 +199,7 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
 typedef struct header {
     uint32_t magic, version, generation, uid, gid, pools, scripts, dir_len;
     int32_t log_level;
+    fcgipm_global_t global;
 } header_t;
 
 typedef struct pool_header {
@@ -204,6 +233,7 @@ apr_status_t fcgipm_world_write(const fcgipm_world_t *world, unsigned char **byt
     head.scripts = world->scripts;
     head.dir_len = (uint32_t)strlen(world->runtime_dir);
     head.log_level = world->log_level;
+    head.global = world->global;
     out = apr_array_make(scratch, 4096, 1);
     append(out, &head, sizeof head);
     append(out, world->runtime_dir, head.dir_len);
@@ -293,6 +323,7 @@ apr_status_t fcgipm_world_read(fcgipm_world_t **world_out, const unsigned char *
     world->gid = head.gid;
     world->scripts = head.scripts;
     world->log_level = head.log_level;
+    world->global = head.global;
     world->runtime_dir = dir;
     world->pools = apr_array_make(pool, (int)head.pools + 1, sizeof(fcgipm_world_pool_t));
     for (uint32_t i = 0; i < head.pools; i++) {

@@ -10,7 +10,7 @@
 #include "core/setting.h"
 #include "share/layout.h"
 
-#define FCGIPM_WORLD_VERSION 1u
+#define FCGIPM_WORLD_VERSION 2u
 
 typedef struct fcgipm_world_pool {
     uint32_t index;
@@ -23,6 +23,7 @@ typedef struct fcgipm_world {
     uint32_t generation; /* counts configurations; 1 is the first */
     uint32_t uid, gid;   /* httpd's User and Group, for sockets and for workers without FcgiUser */
     int32_t log_level;
+    fcgipm_global_t global;
     uint32_t scripts; /* 1: fcgipm-script is used, on-demand pools are allowed */
     const char *runtime_dir;
     apr_array_header_t *pools; /* of fcgipm_world_pool_t */

@@ -52,6 +52,7 @@ void *fcgipm_directive_create_server(apr_pool_t *pool, server_rec *s)
 
     (void)s;
     conf->pools = apr_hash_make(pool);
+    fcgipm_global_defaults(&conf->global, pool);
     conf->script = apr_pcalloc(pool, sizeof *conf->script);
     fcgipm_setting_defaults(conf->script, pool);
     fcgipm_setting_finish(conf->script);
@@ -284,21 +285,25 @@ static const char *command_directive(cmd_parms *cmd, const char *args)
     return fault;
 }
 
+/* key=value where the directive has such a key, else the next of its positions; a list takes all that follow. */
 static const char *one_value(cmd_parms *cmd, const char *word, unsigned *position)
 {
     const char *equals = strchr(word, '=');
-    const fcgipm_setting_row_t *row;
+    const fcgipm_setting_row_t *row = NULL;
 
-    if (row_of(cmd->cmd->name, NULL, 0)) {
-        row = row_of(cmd->cmd->name, NULL, (*position)++);
-        return row ? fcgipm_setting_parse(current, row, word, cmd->pool) : wrong_count(cmd);
-    }
-    row = equals ? row_of(cmd->cmd->name, apr_pstrmemdup(cmd->pool, word, (apr_size_t)(equals - word)), 0)
-                 : NULL;
-    if (!row)
+    if (equals)
+        row = row_of(cmd->cmd->name, apr_pstrmemdup(cmd->pool, word, (apr_size_t)(equals - word)), 0);
+    if (row)
+        return fcgipm_setting_parse(current, row, equals + 1, cmd->pool);
+    if (!row_of(cmd->cmd->name, NULL, 0))
         return apr_psprintf(cmd->pool, "%s %s: not known; write: %s", cmd->cmd->name, word,
                             syntax_of(cmd->pool, cmd->cmd->name));
-    return fcgipm_setting_parse(current, row, equals + 1, cmd->pool);
+    row = row_of(cmd->cmd->name, NULL, *position);
+    if (!row && *position > 0 && (row = row_of(cmd->cmd->name, NULL, --*position)) &&
+        row->kind != FCGIPM_KIND_LIST)
+        row = NULL;
+    ++*position;
+    return row ? fcgipm_setting_parse(current, row, word, cmd->pool) : wrong_count(cmd);
 }
 
 /* Every directive of the table that needs no more than its rows. */
@@ -351,6 +356,18 @@ static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *
             cmd->pool, "FcgiRuntimeDir %s: too long for the sockets in it; write a path of at most 80 bytes",
             arg);
     return NULL;
+}
+
+static const char *global_directive(cmd_parms *cmd, void *dir, const char *arg)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
+    const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    (void)dir;
+    for (unsigned i = 0; !fault && i < fcgipm_global_row_count; i++)
+        if (!strcasecmp(fcgipm_global_rows[i].directive, cmd->cmd->name))
+            return fcgipm_setting_parse(&conf->global, &fcgipm_global_rows[i], arg, cmd->pool);
+    return fault;
 }
 
 /* The section around a directive: its name, and whether it is a pattern. Sections that only add conditions
@@ -516,6 +533,16 @@ static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_co
             apr_psprintf(pool, "<FcgiServer %s> FcgiCommand %s: %s", conf->setting->name, program, wrong));
 }
 
+static void check_slow_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const apr_array_header_t *command = conf->setting->slow_command;
+
+    if (command && command->nelts && access(APR_ARRAY_IDX(command, 0, const char *), X_OK) < 0)
+        complain(check, false, conf->server, conf->place,
+                 apr_psprintf(pool, "<FcgiServer %s> FcgiSlowLog ... %s: there is no such program",
+                              conf->setting->name, APR_ARRAY_IDX(command, 0, const char *)));
+}
+
 static void check_user(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
     const fcgipm_setting_t *s = conf->setting;
@@ -579,6 +606,7 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
             continue;
         check_command(&check, ptemp, conf);
         check_directory(&check, ptemp, conf);
+        check_slow_command(&check, ptemp, conf);
     }
     return check.ok;
 }
@@ -652,6 +680,13 @@ __attribute__((constructor)) static void fill_table(void)
         command_rec rec = AP_INIT_RAW_ARGS(row->directive, pool_directive, NULL, RSRC_CONF, row->syntax);
 
         if (!listed(next, row->directive) && next < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
+            memcpy(next++, &rec, sizeof rec);
+    }
+    for (unsigned i = 0; i < fcgipm_global_row_count; i++) {
+        const fcgipm_setting_row_t *row = &fcgipm_global_rows[i];
+        command_rec rec = AP_INIT_TAKE1(row->directive, global_directive, NULL, RSRC_CONF, row->syntax);
+
+        if (next < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
             memcpy(next++, &rec, sizeof rec);
     }
 }

@@ -24,6 +24,7 @@ typedef struct fcgipm_pool_conf {
 typedef struct fcgipm_server_conf {
     apr_hash_t *pools;        /* name -> fcgipm_pool_conf_t *, only those declared in this server */
     const char *runtime_dir;  /* main server only */
+    fcgipm_global_t global;   /* main server only */
     fcgipm_setting_t *script; /* settings of fcgipm-script pools: the defaults */
 } fcgipm_server_conf_t;
 

@@ -37,7 +37,7 @@ APLOG_USE_MODULE(fcgipm);
 typedef struct fcgipm_guard_state {
     fcgipm_board_t *board;
     fcgipm_registry_t *registry;
-    int registry_fd;
+    int registry_fd, board_fd;
     int orders[2];   /* [0] parent, [1] manager */
     int requests[2]; /* [0] manager, [1] httpd children */
     int lifeline[2]; /* [0] manager reads, [1] parent holds */
@@ -114,6 +114,9 @@ static _Noreturn void run_manager(fcgipm_guard_state_t *state, server_rec *s)
                                .lifeline_fd = state->lifeline[0],
                                .orders_fd = state->orders[1],
                                .requests_fd = state->requests[0],
+                               .board_fd = state->board_fd,
+                               .wake_fds = state->wake_fds,
+                               .wake_count = state->wake_count,
                                .world = state->world,
                                .world_len = state->world_len,
                                .keep_fds = &log_fd,
@@ -335,7 +338,7 @@ static apr_status_t make_state(fcgipm_guard_state_t *state, const char *dir, int
     /* An earlier server may still be stopping its workers. */
     if ((rv = make_registry(state, dir, stop_us + apr_time_from_sec(3), ptemp, fault)) != APR_SUCCESS)
         return rv;
-    if ((rv = fcgipm_board_create(&state->board, fault)) != APR_SUCCESS)
+    if ((rv = fcgipm_board_create(&state->board, &state->board_fd, fault)) != APR_SUCCESS)
         return rv;
     if ((rv = make_channels(state)) != APR_SUCCESS || (rv = make_wakers(state)) != APR_SUCCESS)
         return fcgipm_fault_set(fault, rv, "channels", "cannot make the channels to the manager");
@@ -354,13 +357,13 @@ static apr_status_t compile_world(fcgipm_guard_state_t *state, server_rec *s, ap
                             .gid = ap_unixd_config.group_id,
                             .log_level = fcgipm_log_max,
                             .scripts = fcgipm_directive_scripts(),
+                            .global = fcgipm_directive_server(s)->global,
                             .runtime_dir = state->runtime_dir,
                             .pools = apr_array_make(ptemp, pools->nelts + 1, sizeof(fcgipm_world_pool_t))};
     unsigned char *bytes;
     size_t len;
     apr_status_t rv;
 
-    (void)s;
     for (int i = 0; i < pools->nelts; i++) {
         fcgipm_pool_conf_t *pool = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
 
@@ -471,6 +474,7 @@ static void drop_parents_things(fcgipm_guard_state_t *state)
     close(state->orders[0]);
     close(state->orders[1]);
     close(state->requests[0]);
+    close(state->board_fd);
     fcgipm_registry_close(state->registry, state->registry_fd);
     state->registry = NULL;
 }

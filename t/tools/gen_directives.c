@@ -22,6 +22,14 @@ static const plain_t plain_directives[] = {
     {.name = name_, .scope = scope_, .syntax = syntax_, .value = value_, .doc = doc_},
     FCGIPM_DIRECTIVES(X)
 #undef X
+#define X(name_, kind_, member_, min_, max_, value_, syntax_, doc_)                                          \
+    {.name = name_,                                                                                          \
+     .scope = "server config",                                                                               \
+     .syntax = name_ " " syntax_,  \
+     .value = value_,                                                                                        \
+     .doc = doc_},
+    FCGIPM_GLOBALS(X)
+#undef X
 };
 static const size_t plain_count = sizeof plain_directives / sizeof *plain_directives;
 
@@ -218,7 +226,7 @@ static void put_handlers(void)
          "| `fcgipm-script` | the file that httpd finds is itself the FastCGI program: started by its first "
          "request as httpd's User, with the defaults of all directives above and no process when idle; needs "
          "`Options ExecCGI` |\n"
-         "| `fcgipm-status` | the status page; `?json` and `?auto` for programs |");
+         "| `fcgipm-status` | the status page; `?json`, `?openmetrics` and `?auto` for programs |");
 }
 
 static void put_index(void)

@@ -125,6 +125,22 @@ static const number_case_t numbers[] = {
      "between 1K and 1M"},
     {AT(body_memory_bytes), "FcgiRequestBuffer memory=", 65536, "0", "16384kb", 0, 16777216, "-1", "16777217",
      "64T", "between 0 and 16M"},
+    {AT(queue_threads), "FcgiQueue threads=", 0, "Auto", "100000", 0, 100000, "-1", "100001", "10s",
+     "between 0 and 100000"},
+    {AT(firstbyte_us), "FcgiTimeout firstbyte=", 0, "off", "1d", 0, 86400000000, "-1us", "86400000001us",
+     "10w", "between 0s and 24h"},
+    {AT(recycle_requests), "FcgiRecycle requests=", 0, "0", "1000000000", 0, 1000000000, "-1", "1000000001",
+     "10s", "between 0 and 1000000000"},
+    {AT(recycle_age_us), "FcgiRecycle lifetime=", 0, "off", "365d", 0, 31536000000000, "-1us",
+     "31536000000001us", "10w", "between 0s and 8760h"},
+    {AT(recycle_memory_bytes), "FcgiRecycle memory=", 0, "0", "1024G", 0, 1099511627776, "-1",
+     "1099511627777", "64T", "between 0 and 1048576M"},
+    {AT(probe_every_us), "FcgiProbe every=", 0, "off", "1d", 0, 86400000000, "-1us", "86400000001us", "10w",
+     "between 0s and 24h"},
+    {AT(probe_timeout_us), "FcgiProbe timeout=", 5000000, "10ms", "10m", 10000, 600000000, "9999us",
+     "600000001us", "10MB", "between 10ms and 600s"},
+    {AT(slow_us), "FcgiSlowLog ", 0, "off", "1d", 0, 86400000000, "-1us", "86400000001us", "10w",
+     "between 0s and 24h"},
 };
 #define NUMBERS (sizeof numbers / sizeof *numbers)
 

@@ -187,7 +187,7 @@ static void rig_processes(unsigned count)
     char path[128];
     strcpy(dir, "/tmp/fcgipm-lease-XXXXXX");
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(fcgipm_board_create(&board, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_board_create(&board, NULL, &fault), APR_SUCCESS);
     registry = mmap(NULL, sizeof *registry, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, messages), 0);
@@ -387,9 +387,9 @@ static void reuse_and_fresh(void **state)
     assert_int_equal(lease.slot, 1);
     perform_release(links[0], &lease);
     assert_int_equal(fcgipm_link_kept(links[0]), 2);
-    assert_int_equal(fcgipm_atom_get(&board->pool[POOL].stat.requests), 8);
-    assert_int_equal(fcgipm_atom_get(&board->pool[POOL].stat.reuses), 5);
-    assert_int_equal(fcgipm_atom_get(&board->pool[POOL].stat.connects), 3);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.requests), 8);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.reuses), 5);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.connects), 3);
     assert_int_equal(fcgipm_atom_get(&board->slot[5].requests), 7);
     apr_pool_clear(pools[0]); /* the child ends: nothing stays LEASED */
     assert_int_equal(seat_state(9), FCGIPM_SEAT_IDLE);
@@ -409,7 +409,7 @@ static void takeover(void **state)
         assert_int_equal(fcgipm_link_kept(one), 1);
         wait_until(fcgipm_link_kept(other) == 0);
     }
-    assert_int_equal(fcgipm_atom_get(&board->pool[POOL].stat.takeovers), 19);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.takeovers), 19);
     rig_end();
 }
 
@@ -470,7 +470,7 @@ static void first_in_first_out(void **state)
     }
     for (int i = 0; i < 20; i++)
         assert_int_equal(order[i], i);
-    assert_int_equal(fcgipm_atom_get(&board->pool[POOL].stat.waited), 20);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.waited), 20);
     rig_end();
 }
 
@@ -520,8 +520,8 @@ static void refusals(void **state)
     fcgipm_atom_set(&board->pool[POOL].state, FCGIPM_POOL_DRAINING);
     assert_int_equal(acquire(links[1], &second, &fault), APR_ENOPROC);
     fcgipm_lease_release(links[0], &lease, FCGIPM_LEASE_CLOSE, false);
-    assert_int_equal(fcgipm_atom_get(&board->pool[POOL].stat.queue_full), 1);
-    assert_int_equal(fcgipm_atom_get(&board->pool[POOL].stat.queue_timeout), 2);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.queue_full), 1);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.queue_timeout), 2);
     rig_end();
 }
 
@@ -852,9 +852,9 @@ static void all_at_once(void **state)
     for (int i = 0; i < 8; i++)
         pthread_join(threads[i], NULL);
     print_message("# %u requests, %llu reused, %llu taken over, %llu waited\n", fcgipm_atom_get(&hammer_done),
-                  (unsigned long long)fcgipm_atom_get(&board->pool[POOL].stat.reuses),
-                  (unsigned long long)fcgipm_atom_get(&board->pool[POOL].stat.takeovers),
-                  (unsigned long long)fcgipm_atom_get(&board->pool[POOL].stat.waited));
+                  (unsigned long long)fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.reuses),
+                  (unsigned long long)fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.takeovers),
+                  (unsigned long long)fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.waited));
     assert_int_equal(fcgipm_atom_get(&hammer_errors), 0);
     assert_true(fcgipm_atom_get(&hammer_done) > 50);
     for (int i = 0; i < LINKS; i++)

@@ -205,7 +205,7 @@ static int setup(void **state)
     snprintf(path, sizeof path, "%s/registry", dir);
     if (fcgipm_registry_open(&registry, &registry_fd, &leftover, path, 0, &fault) != APR_SUCCESS ||
         fcgipm_daemon_prepare(registry, leftover, dir, 33, 33, &fault) != APR_SUCCESS ||
-        fcgipm_board_create(&board, &fault) != APR_SUCCESS)
+        fcgipm_board_create(&board, NULL, &fault) != APR_SUCCESS)
         return -1;
     return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, orders) ||
            socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, requests) ||
@@ -473,7 +473,7 @@ static void a_stubborn_one_is_killed(void **state)
     pid = pid_of(index, 0);
     assert_int_equal(stop_manager(), FCGIPM_DAEMON_STOPPED);
     assert_true(is_gone((uint32_t)pid));
-    assert_int_equal(fcgipm_atom_get(&board->pool[index].stat.kills), 1);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[index].stat_row].count.kills), 1);
 }
 
 static void the_next_manager_adopts(void **state)
@@ -589,7 +589,7 @@ static void a_crash_loop_backs_off(void **state)
     (void)state;
     start_manager();
     until(backs_off, index);
-    spawns = fcgipm_atom_get(&board->pool[index].stat.spawns);
+    spawns = fcgipm_atom_get(&board->stat[board->pool[index].stat_row].count.spawns);
     assert_in_range(spawns, 4, 16);
     assert_true(fcgipm_atom_get(&board->pool[index].failures) >= 3);
     assert_int_equal(count_state(index + 1, FCGIPM_SLOT_READY), 1); /* the neighbour does not notice */

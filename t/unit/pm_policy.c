@@ -84,7 +84,8 @@ static void tokens_run_out_and_come_back(void **state)
 
 static fcgipm_policy_in_t pool(uint32_t min, uint32_t max)
 {
-    return (fcgipm_policy_in_t){.min = min, .max = max, .concurrency = 1, .free_slots = max + 2};
+    return (fcgipm_policy_in_t){
+        .min = min, .max = max, .concurrency = 1, .free_slots = max + 2, .room = FCGIPM_POLICY_NO_LIMIT};
 }
 
 static void min_is_kept(void **state)

@@ -197,6 +197,7 @@ static fcgipm_board_pool_t *pool_make(fcgipm_board_t *board, uint32_t index, con
     snprintf(pool->name, sizeof pool->name, "%s", name);
     fcgipm_atom_set(&pool->state, state);
     fcgipm_atom_set(&pool->route, index);
+    pool->stat_row = index;
     pool->geometry =
         (fcgipm_geometry_t){index * apart, slots, index * apart * 8, concurrency, index * 256, 256};
     return pool;
@@ -231,7 +232,7 @@ static void wait_make(fcgipm_board_t *board, uint32_t pool, uint32_t count)
 
 static void stat_make(fcgipm_board_t *board, uint32_t pool, uint64_t scale)
 {
-    fcgipm_pool_stat_t *stat = &board->pool[pool].stat;
+    fcgipm_pool_stat_t *stat = &board->stat[board->pool[pool].stat_row].count;
     fcgipm_atom_set(&stat->requests, 1234 * scale);
     fcgipm_atom_set(&stat->done, 1230 * scale);
     fcgipm_atom_set(&stat->failed, scale / 400);
@@ -272,7 +273,7 @@ static fcgipm_board_t *board_sample(void)
     fcgipm_atom_set(&shop->failures, 5);
     fcgipm_atom_set(&shop->retry_us, NOW_US + 31 * S + 1);
     slot_make(board, 2, 0, FCGIPM_SLOT_DEAD, 0, 29, 0);
-    fcgipm_atom_set(&shop->stat.start_failures, 5);
+    fcgipm_atom_set(&board->stat[shop->stat_row].count.start_failures, 5);
 
     pool_make(board, 3, "api", FCGIPM_POOL_DRAINING, 4, 1);
     fcgipm_atom_set(&board->pool[3].route, 4);
@@ -406,7 +407,7 @@ static void numbers_are_bounded(void **state)
     fcgipm_board_slot_t *slot = &board->slot[0];
     (void)state;
 
-    fcgipm_atom_set(&board->pool[0].stat.done, UINT64_MAX);
+    fcgipm_atom_set(&board->stat[board->pool[0].stat_row].count.done, UINT64_MAX);
     fcgipm_atom_set(&board->pool[0].ready, UINT32_MAX);
     fcgipm_atom_set(&board->pool[0].waiting, UINT32_MAX);
     fcgipm_atom_set(&board->pool[0].route, UINT32_MAX);

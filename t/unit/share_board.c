@@ -41,7 +41,7 @@ static void board_basics(void **state)
     fcgipm_board_t *b;
     fcgipm_fault_t fault;
     fcgipm_geometry_t g;
-    assert_int_equal(fcgipm_board_create(&b, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_board_create(&b, NULL, &fault), APR_SUCCESS);
     assert_true(fcgipm_board_ok(b));
     b->version++;
     assert_false(fcgipm_board_ok(b));
@@ -195,7 +195,7 @@ static void obituary_of_noise(void **state)
     fcgipm_fault_t fault;
     bool leftover;
     int fd;
-    assert_int_equal(fcgipm_board_create(&b, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_board_create(&b, NULL, &fault), APR_SUCCESS);
     assert_int_equal(reopen(&r, &fd, &leftover), APR_SUCCESS);
     r->pool[1].geometry = (fcgipm_geometry_t){0, 4, FCGIPM_SEATS_MAX - 16, 4, FCGIPM_CELLS_MAX - 64, 64};
     fcgipm_atom_set(&r->pool[1].used, 1);

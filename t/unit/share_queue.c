@@ -40,7 +40,7 @@ static void pool_make(uint32_t slots, uint32_t rank, uint32_t cells)
         munmap(board, sizeof *board);
     if (registry)
         munmap(registry, sizeof *registry);
-    assert_int_equal(fcgipm_board_create(&board, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_board_create(&board, NULL, &fault), APR_SUCCESS);
     assert_true(fcgipm_board_ok(board));
     registry = shared(sizeof *registry);
     g = (fcgipm_geometry_t){5, slots, 9, rank, 17, cells};

@@ -26,7 +26,7 @@ static fcgipm_fault_t fault;
 static int begin(void **state)
 {
     (void)state;
-    if (apr_initialize() != APR_SUCCESS || fcgipm_board_create(&board, &fault) != APR_SUCCESS)
+    if (apr_initialize() != APR_SUCCESS || fcgipm_board_create(&board, NULL, &fault) != APR_SUCCESS)
         return -1;
     registry = aligned_alloc(64, (sizeof *registry + 63) / 64 * 64);
     return registry ? 0 : -1;
@@ -128,11 +128,11 @@ static void one_pool(void **state)
     assert_memory_equal(&board->pool[0].geometry, &a.geometry, sizeof a.geometry);
 
     /* the same definition, made anew: the same rows, and its counters stay */
-    fcgipm_atom_set(&board->pool[0].stat.requests, 7);
+    fcgipm_atom_set(&board->stat[board->pool[0].stat_row].count.requests, 7);
     assert_int_equal(assign(&again, setting("blog", 4)), APR_SUCCESS);
     assert_int_equal(again.index, 0);
     assert_memory_equal(&again.geometry, &a.geometry, sizeof a.geometry);
-    assert_int_equal(fcgipm_atom_get(&board->pool[0].stat.requests), 7);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[0].stat_row].count.requests), 7);
     assert_int_equal(fcgipm_atom_get(&registry->pool[1].used), 0);
 }
 
@@ -199,7 +199,7 @@ static void cleared(void **state)
     epoch = fcgipm_seat_epoch(word);
     fcgipm_atom_set(&board->cell[a.geometry.cell_first], 99);
     fcgipm_atom_set(&board->slot[a.geometry.slot_first].pid, 4711);
-    fcgipm_atom_set(&board->pool[0].stat.requests, 7);
+    fcgipm_atom_set(&board->stat[board->pool[0].stat_row].count.requests, 7);
     fcgipm_atom_set(&registry->pool[0].used, 0);
     assert_int_equal(assign(&b, setting("shop", 4)), APR_SUCCESS);
     assert_int_equal(b.index, 0);
@@ -209,7 +209,7 @@ static void cleared(void **state)
     assert_true(fcgipm_seat_epoch(word) > epoch);
     assert_int_equal(fcgipm_atom_get(&board->cell[a.geometry.cell_first]), 0);
     assert_int_equal(fcgipm_atom_get(&board->slot[a.geometry.slot_first].pid), 0);
-    assert_int_equal(fcgipm_atom_get(&board->pool[0].stat.requests), 0);
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[0].stat_row].count.requests), 0);
     assert_string_equal(board->pool[0].name, "shop");
 }
 

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/memory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pm/pidfd.h"
+
+static size_t read_file(const char *path, char *out, size_t cap)
+{
+    size_t len = 0;
+    ssize_t n;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0;
+    while (len < cap - 1 && (n = read(fd, out + len, cap - 1 - len)) > 0)
+        len += (size_t)n;
+    close(fd);
+    out[len] = '\0';
+    return len;
+}
+
+/* "Name:   123 kB" in bytes. */
+static uint64_t field_kb(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+
+    return at ? strtoull(at + strlen(name), NULL, 10) * 1024 : 0;
+}
+
+static void add_process(fcgipm_memory_t *m, pid_t pid)
+{
+    char path[64], text[2048];
+    uint64_t pss, rss;
+
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    if (!read_file(path, text, sizeof text))
+        return;
+    pss = field_kb(text, "\nPss:");
+    rss = field_kb(text, "\nRss:");
+    m->pss += pss;
+    m->bytes += m->rss ? rss : pss;
+}
+
+static int by_session(const void *a, const void *b)
+{
+    const fcgipm_memory_t *x = a, *y = b;
+
+    return (x->session > y->session) - (x->session < y->session);
+}
+
+void fcgipm_memory_measure(fcgipm_memory_t *sessions, size_t count)
+{
+    struct dirent *entry;
+    DIR *proc = opendir("/proc");
+
+    qsort(sessions, count, sizeof *sessions, by_session);
+    for (size_t i = 0; i < count; i++)
+        sessions[i].bytes = sessions[i].pss = 0;
+    while (proc && (entry = readdir(proc))) {
+        fcgipm_memory_t key = {0}, *found;
+        fcgipm_pidfd_stat_t stat;
+
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
+            !fcgipm_pidfd_stat((pid_t)atoi(entry->d_name), &stat))
+            continue;
+        key.session = stat.session;
+        if ((found = bsearch(&key, sessions, count, sizeof *sessions, by_session)))
+            add_process(found, (pid_t)atoi(entry->d_name));
+    }
+    if (proc)
+        closedir(proc);
+}
+
+uint64_t fcgipm_memory_oom_kills(void)
+{
+    static char text[16384];
+
+    return read_file("/proc/vmstat", text, sizeof text) ? field_kb(text, "\noom_kill ") / 1024 : 0;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/slow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "pm/pidfd.h"
+
+#define PAUSE_US  200000 /* between two entries of one pool */
+#define LINES_MAX 100
+#define ARGS_MAX  64
+
+typedef struct command {
+    pid_t pid; /* 0: free, or over */
+    int fd;    /* -1: free */
+    fcgipm_worker_t *worker; /* valid while its generation is ours */
+    uint32_t pool, generation;
+    pid_t about;
+    int64_t until_us;
+    unsigned lines;
+    char line[512];
+    size_t len;
+} command_t;
+
+struct fcgipm_slow {
+    fcgipm_manager_t *manager;
+    command_t commands[FCGIPM_SLOW_COMMANDS];
+};
+
+fcgipm_slow_t *fcgipm_slow_create(fcgipm_manager_t *m)
+{
+    fcgipm_slow_t *slow = apr_pcalloc(m->pool, sizeof *slow);
+
+    slow->manager = m;
+    for (unsigned i = 0; i < FCGIPM_SLOW_COMMANDS; i++)
+        slow->commands[i].fd = -1;
+    return slow;
+}
+
+/* --- what /proc says --- */
+
+/* One file of the process on one line; "" if it is not to be had. */
+static void proc_line(char *out, size_t cap, pid_t pid, const char *name, unsigned lines)
+{
+    char path[64];
+    ssize_t n = -1;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    if ((fd = open(path, O_RDONLY | O_CLOEXEC)) >= 0) {
+        n = read(fd, out, cap - 1);
+        close(fd);
+    }
+    out[n > 0 ? n : 0] = '\0';
+    for (char *c = out; *c; c++)
+        if (*c == '\n') {
+            if (--lines == 0 || !c[1]) {
+                *c = '\0';
+                return;
+            }
+            *c = ',';
+        }
+}
+
+static void proc_story(char *out, size_t cap, pid_t pid)
+{
+    char wchan[64], syscall_line[160], stack[400], status[1400], state = '?';
+    const char *rss, *threads;
+    fcgipm_pidfd_stat_t stat;
+
+    if (fcgipm_pidfd_stat(pid, &stat))
+        state = stat.state;
+    proc_line(wchan, sizeof wchan, pid, "wchan", 1);
+    proc_line(syscall_line, sizeof syscall_line, pid, "syscall", 1);
+    proc_line(stack, sizeof stack, pid, "stack", 4);
+    proc_line(status, sizeof status, pid, "status", 100);
+    rss = strstr(status, "VmRSS:");
+    threads = strstr(status, "Threads:");
+    syscall_line[strcspn(syscall_line, " ")] = '\0';
+    snprintf(out, cap, "state %c, waits in %s, system call %s, %lu kB resident, %lu threads%s%s", state,
+             wchan[0] && strcmp(wchan, "0") ? wchan : "nothing", syscall_line[0] ? syscall_line : "?",
+             rss ? strtoul(rss + 6, NULL, 10) : 0, threads ? strtoul(threads + 8, NULL, 10) : 0,
+             stack[0] ? ", kernel stack " : "", stack);
+}
+
+/* --- a command --- */
+
+static _Noreturn void run(const fcgipm_worker_t *w, int out_fd)
+{
+    const apr_array_header_t *words = w->app->setting->slow_command;
+    const char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", NULL};
+    const char *argv[ARGS_MAX + 2];
+    sigset_t none;
+    char pid[16];
+    int n = 0, null = open("/dev/null", O_RDONLY);
+
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setsid();
+    if (null < 0 || dup2(null, 0) < 0 || dup2(out_fd, 1) < 0 || dup2(out_fd, 2) < 0)
+        _exit(127);
+    syscall(SYS_close_range, 3u, ~0u, 0u);
+    for (; n < words->nelts && n < ARGS_MAX; n++)
+        argv[n] = APR_ARRAY_IDX(words, n, const char *);
+    snprintf(pid, sizeof pid, "%d", (int)w->pid);
+    argv[n++] = pid;
+    argv[n] = NULL;
+    if ((errno = w->app->plan.jail->enter(&w->app->plan.cell)) == 0 && chdir("/") == 0)
+        execve(argv[0], (char *const *)argv, (char *const *)env);
+    dprintf(2, "cannot run %s: %s\n", argv[0], strerror(errno));
+    _exit(127);
+}
+
+static bool start(fcgipm_slow_t *slow, fcgipm_worker_t *w)
+{
+    command_t *c = slow->commands, *end = c + FCGIPM_SLOW_COMMANDS;
+    int fds[2];
+
+    while (c < end && c->fd >= 0)
+        c++;
+    if (c == end || !w->app->plan_ok || pipe2(fds, O_CLOEXEC) < 0)
+        return false;
+    c->pid = fork();
+    if (c->pid == 0)
+        run(w, fds[1]);
+    close(fds[1]);
+    if (c->pid < 0) {
+        c->pid = 0;
+        close(fds[0]);
+        return false;
+    }
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    c->fd = fds[0];
+    c->worker = w;
+    c->pool = w->app->index;
+    c->generation = w->generation;
+    c->about = w->pid;
+    c->until_us = slow->manager->now + FCGIPM_SLOW_LIMIT_US;
+    c->lines = 0;
+    c->len = 0;
+    return true;
+}
+
+/* The worker that it was about, if that is still there. */
+static fcgipm_worker_t *worker_of(const fcgipm_slow_t *slow, const command_t *c)
+{
+    const fcgipm_app_t *app = slow->manager->apps[c->pool];
+
+    return app && c->worker >= app->workers && c->worker < app->workers + app->geometry.slot_count &&
+                   c->worker->generation == c->generation
+               ? c->worker
+               : NULL;
+}
+
+static void log_line(const fcgipm_slow_t *slow, command_t *c)
+{
+    const fcgipm_worker_t *w = worker_of(slow, c);
+
+    fcgipm_log_plain(c->line, c->len);
+    if (w && c->len && c->lines++ < LINES_MAX)
+        FCGIPM_LOG(377, FCGIPM_LOG_WARN, 0, w->app->setting->scope, "pool %s slot %u pid %d: slow: %.*s",
+                   w->app->setting->name, w->slot, (int)c->about, (int)c->len, c->line);
+    c->len = 0;
+}
+
+/* True: it has closed its end. */
+static bool take_output(const fcgipm_slow_t *slow, command_t *c)
+{
+    char bytes[4096];
+    ssize_t n;
+
+    for (int round = 0; round < 16; round++) {
+        n = read(c->fd, bytes, sizeof bytes);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return false;
+        if (n <= 0)
+            break;
+        for (ssize_t i = 0; i < n; i++) {
+            if (bytes[i] != '\n')
+                c->line[c->len++] = bytes[i];
+            if (bytes[i] == '\n' || c->len == sizeof c->line)
+                log_line(slow, c);
+        }
+        if (n < (ssize_t)sizeof bytes)
+            return false;
+    }
+    log_line(slow, c);
+    return true;
+}
+
+static void end_command(const fcgipm_slow_t *slow, command_t *c)
+{
+    fcgipm_worker_t *w = worker_of(slow, c);
+
+    if (c->pid) { /* our child and not yet reaped: the number is its own */
+        kill(-c->pid, SIGKILL);
+        kill(c->pid, SIGKILL);
+        while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    close(c->fd);
+    c->fd = -1;
+    c->pid = 0;
+    if (w && w->dumped) {
+        w->dumped = false;
+        slow->manager->again = true;
+    }
+}
+
+/* --- entries --- */
+
+bool fcgipm_slow_note(fcgipm_worker_t *w, const char *what, uint32_t ms, bool hung)
+{
+    fcgipm_app_t *app = w->app;
+    fcgipm_manager_t *m = app->manager;
+    const apr_array_header_t *command = app->setting->slow_command;
+    char url[400], story[900];
+
+    if (app->setting->slow_us == 0 || w->pid <= 1 || (!hung && m->now - app->slow_us < PAUSE_US))
+        return false;
+    app->slow_us = m->now;
+    fcgipm_log_escape(url, sizeof url, what, strlen(what));
+    proc_story(story, sizeof story, w->pid);
+    FCGIPM_LOG(376, FCGIPM_LOG_WARN, 0, app->setting->scope, "pool %s slot %u pid %d: %s request, %u ms: %s; %s",
+               app->setting->name, w->slot, (int)w->pid, hung ? "hung" : "slow", ms, url, story);
+    return command && command->nelts && start(m->slow, w);
+}
+
+int fcgipm_slow_fd(const fcgipm_slow_t *slow, unsigned nth)
+{
+    return nth < FCGIPM_SLOW_COMMANDS ? slow->commands[nth].fd : -1;
+}
+
+int64_t fcgipm_slow_tend(fcgipm_slow_t *slow)
+{
+    int64_t next = INT64_MAX;
+
+    for (command_t *c = slow->commands; c < slow->commands + FCGIPM_SLOW_COMMANDS; c++) {
+        if (c->fd < 0)
+            continue;
+        if (take_output(slow, c) || slow->manager->now >= c->until_us || slow->manager->stopping)
+            end_command(slow, c);
+        else if (c->until_us < next)
+            next = c->until_us;
+    }
+    return next;
+}
+
+void fcgipm_slow_bury(fcgipm_slow_t *slow, pid_t pid)
+{
+    for (command_t *c = slow->commands; c < slow->commands + FCGIPM_SLOW_COMMANDS; c++)
+        if (c->pid == pid) {
+            kill(-pid, SIGKILL);
+            c->pid = 0;
+        }
+}

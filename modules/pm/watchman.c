@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is looked at now and then, over all pools: watched files, memory, stopped processes, and who makes room
+ * for whom. */
+#include "pm/manager.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/log.h"
+#include "pm/memory.h"
+
+#define WATCH_US   1500000
+#define MEMORY_US  10000000
+#define STOPPED_US 20000000
+
+static void each_worker(fcgipm_manager_t *m, void (*act)(fcgipm_worker_t *w))
+{
+    for (uint32_t i = 0; i < m->app_end; i++)
+        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
+            act(&m->apps[i]->workers[slot]);
+}
+
+/* --- watched files --- */
+
+static bool watch_files(fcgipm_manager_t *m)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < m->app_end; i++) {
+        fcgipm_app_t *app = m->apps[i];
+
+        if (!app || !app->configured || !app->watched)
+            continue;
+        any = true;
+        if (fcgipm_refresh_changed(app))
+            fcgipm_refresh_restart(app, "a file of FcgiWatch has changed");
+    }
+    return any;
+}
+
+/* --- memory --- */
+
+static bool wants_memory(const fcgipm_manager_t *m, const fcgipm_app_t *app)
+{
+    return m->world->global.memory_bytes || app->setting->recycle_memory_bytes;
+}
+
+static size_t list_sessions(const fcgipm_manager_t *m, fcgipm_memory_t *list)
+{
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < m->app_end; i++) {
+        const fcgipm_app_t *app = m->apps[i];
+
+        for (uint32_t slot = 0; app && wants_memory(m, app) && slot < app->geometry.slot_count; slot++)
+            if (app->workers[slot].pid > 1) {
+                if (list)
+                    list[count] = (fcgipm_memory_t){
+                        .session = app->workers[slot].pid,
+                        .rss = app->setting->recycle_measure == FCGIPM_MEASURE_RSS};
+                count++;
+            }
+    }
+    return count;
+}
+
+static const fcgipm_memory_t *find_session(const fcgipm_memory_t *list, size_t count, pid_t pid)
+{
+    size_t low = 0, high = count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (list[middle].session < pid)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && list[low].session == pid ? &list[low] : NULL;
+}
+
+static void measure(fcgipm_manager_t *m)
+{
+    size_t count = list_sessions(m, NULL);
+    fcgipm_memory_t *list = count ? malloc(count * sizeof *list) : NULL;
+
+    m->memory = 0;
+    if (!list)
+        return;
+    list_sessions(m, list);
+    fcgipm_memory_measure(list, count);
+    for (uint32_t i = 0; i < m->app_end; i++)
+        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++) {
+            fcgipm_worker_t *w = &m->apps[i]->workers[slot];
+            const fcgipm_memory_t *found = w->pid > 1 ? find_session(list, count, w->pid) : NULL;
+
+            if (!found)
+                continue;
+            w->memory = found->bytes;
+            m->memory += found->pss;
+            fcgipm_atom_put(&m->board->slot[w->row].memory, found->bytes);
+        }
+    free(list);
+    m->again = true;
+}
+
+/* --- making room --- */
+
+/* When it last had a request: the board's word for it if that is possible, else what we know ourselves. */
+static int64_t last_use(const fcgipm_worker_t *w)
+{
+    const fcgipm_manager_t *m = w->app->manager;
+    int64_t used = (int64_t)fcgipm_atom_peek(&m->board->slot[w->row].used_us), wall = fcgipm_manager_wall();
+
+    if (used <= 0 || used > wall)
+        return w->ready_us;
+    used = m->now - (wall - used);
+    return used > w->ready_us ? used : w->ready_us;
+}
+
+static size_t list_idle(const fcgipm_manager_t *m, fcgipm_policy_candidate_t *list, size_t cap)
+{
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < m->app_end; i++)
+        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++) {
+            fcgipm_worker_t *w = &m->apps[i]->workers[slot];
+
+            if (w->state == FCGIPM_SLOT_READY && w->pid > 1 && !fcgipm_worker_busy(w) && count < cap)
+                list[count++] = (fcgipm_policy_candidate_t){
+                    .used_us = last_use(w), .memory = w->memory, .worker = w};
+        }
+    return count;
+}
+
+static void evict(fcgipm_manager_t *m, uint32_t wanted, uint64_t bytes, const char *why)
+{
+    size_t cap = m->processes + 1, count, gone;
+    fcgipm_policy_candidate_t *list = malloc(cap * sizeof *list);
+
+    if (!list)
+        return;
+    count = list_idle(m, list, cap);
+    gone = fcgipm_policy_evict(list, count, wanted, bytes);
+    for (size_t i = 0; i < gone; i++) {
+        fcgipm_worker_t *w = list[i].worker;
+
+        FCGIPM_LOG(374, FCGIPM_LOG_NOTICE, 0, w->app->setting->scope,
+                   "pool %s slot %u pid %d: evicted, idle for %d s: %s", w->app->setting->name, w->slot,
+                   (int)w->pid, (int)((m->now - list[i].used_us) / 1000000), why);
+        fcgipm_worker_drain(w, FCGIPM_LEAVE_EVICTED, why);
+    }
+    free(list);
+}
+
+static void count_one(fcgipm_worker_t *w)
+{
+    w->app->manager->processes += w->pid > 0;
+}
+
+static uint32_t leaving(const fcgipm_manager_t *m)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < m->app_end; i++)
+        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
+            count += m->apps[i]->workers[slot].state == FCGIPM_SLOT_DRAINING ||
+                     m->apps[i]->workers[slot].state == FCGIPM_SLOT_ENDING;
+    return count;
+}
+
+/* Those that leave already make room by themselves. */
+static void make_room(fcgipm_manager_t *m)
+{
+    uint32_t wanted = 0, going;
+    char why[128];
+
+    for (uint32_t i = 0; i < m->app_end; i++) {
+        if (m->apps[i]) {
+            wanted += m->apps[i]->wanted;
+            m->apps[i]->wanted = 0;
+        }
+    }
+    if (wanted == 0 || (going = leaving(m)) >= wanted)
+        return;
+    snprintf(why, sizeof why, "others need a process (FcgiMaxWorkers %u)", m->world->global.max_workers);
+    evict(m, wanted - going, 0, why);
+}
+
+static bool over_budget(const fcgipm_manager_t *m)
+{
+    return m->world->global.memory_bytes && m->memory > m->world->global.memory_bytes;
+}
+
+static void keep_budget(fcgipm_manager_t *m)
+{
+    char why[128];
+
+    if (!over_budget(m))
+        return;
+    snprintf(why, sizeof why, "all processes use %lluM (FcgiMemoryBudget %lluM)",
+             (unsigned long long)(m->memory >> 20),
+             (unsigned long long)(m->world->global.memory_bytes >> 20));
+    evict(m, 0, m->memory - m->world->global.memory_bytes, why);
+}
+
+uint32_t fcgipm_watchman_room(const fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+    uint32_t max = m->world->global.max_workers;
+
+    /* Short of memory, a pool that has a process does with it. */
+    if (over_budget(m) && (fcgipm_app_count(app, FCGIPM_SLOT_READY) || app->needed_us == 0))
+        return 0;
+    if (max == 0)
+        return FCGIPM_POLICY_NO_LIMIT;
+    return m->processes < max ? max - m->processes : 0;
+}
+
+/* --- when --- */
+
+static int64_t due(int64_t now, int64_t *at, int64_t every, bool *is_due)
+{
+    *is_due = now >= *at;
+    if (*is_due)
+        *at = now + every;
+    return *at;
+}
+
+static bool any_memory(const fcgipm_manager_t *m)
+{
+    if (m->world->global.memory_bytes)
+        return true;
+    for (uint32_t i = 0; i < m->app_end; i++)
+        if (m->apps[i] && m->apps[i]->setting->recycle_memory_bytes)
+            return true;
+    return false;
+}
+
+int64_t fcgipm_watchman_tend(fcgipm_manager_t *m)
+{
+    int64_t next = INT64_MAX, at;
+    bool is_due;
+
+    m->processes = 0;
+    each_worker(m, count_one);
+    if (m->stopping)
+        return INT64_MAX;
+    make_room(m);
+    at = due(m->now, &m->watch_at_us, WATCH_US, &is_due);
+    if (!is_due || watch_files(m)) /* without any nobody needs to be woken for them */
+        next = at;
+    if (any_memory(m)) {
+        at = due(m->now, &m->memory_at_us, MEMORY_US, &is_due);
+        if (is_due) {
+            measure(m);
+            keep_budget(m);
+        }
+        next = at < next ? at : next;
+    }
+    at = due(m->now, &m->stopped_at_us, STOPPED_US, &is_due);
+    if (is_due)
+        each_worker(m, fcgipm_alive_look);
+    return at < next ? at : next;
+}
