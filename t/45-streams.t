@@ -109,7 +109,7 @@ subtest 'silence' => sub {
     my @before = sort { $a <=> $b } $h->workers('hang');
     my $r = $h->get('/hang?hang=1');
     is $r->{status}, 504, 'no answer in time is 504';
-    ok $h->wait_log(qr/FPM0613: pool hang slot \d+ pid \d+: the application did not answer in time; answered 504/, 2), 'one line';
+    ok $h->wait_log(qr/FPM0613: pool hang slot \d+ pid \d+: the application did not answer in time \(FcgiTimeout read=\); answered 504/, 2), 'one line';
     is $h->get('/hang')->{status}, 200, 'the others are well';
     wait_for { my @now = sort { $a <=> $b } $h->workers('hang'); @now == 2 && "@now" ne "@before" } 10, 'the process is replaced';
     my %before = map { $_ => 1 } @before;

@@ -94,7 +94,7 @@ subtest 'longest wait' => sub {
     is $r->{status}, 503, '503 after queue=';
     cmp_ok time - $begin, '<', 1.9, 'and not later';
     ok $r->{headers}{'retry-after'}, 'Retry-After';
-    ok $h->log_has(qr/FPM0601: pool quick: no process of pool quick came free within \d+ ms; answered 503/), 'one line';
+    ok $h->log_has(qr/FPM0601: pool quick: no process of pool quick came free within \d+ ms \(FcgiTimeout queue=\); answered 503/), 'one line';
     rest($first);
 };
 subtest 'demand' => sub {

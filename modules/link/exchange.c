@@ -81,6 +81,16 @@ static void sent(fcgipm_exchange_t *x, size_t n, int64_t now_us)
         x->phase = FCGIPM_PHASE_SENT;
 }
 
+static void trace_sent(const fcgipm_exchange_t *x, const struct iovec *iov, unsigned count, ssize_t n)
+{
+    for (unsigned i = 0; i < count && n > 0; i++) {
+        size_t len = iov[i].iov_len < (size_t)n ? iov[i].iov_len : (size_t)n;
+        if (len)
+            x->ops->trace(x->ctx, true, iov[i].iov_base, len);
+        n -= (ssize_t)len;
+    }
+}
+
 static ssize_t send_some(fcgipm_exchange_t *x)
 {
     struct iovec iov[3] = {
@@ -93,6 +103,8 @@ static ssize_t send_some(fcgipm_exchange_t *x)
     do
         n = sendmsg(x->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
+    if (x->traced && x->ops->trace)
+        trace_sent(x, iov, 3, n);
     return n;
 }
 
@@ -225,6 +237,8 @@ static apr_status_t step_in(fcgipm_exchange_t *x, bool *progress)
         return broken_off(x, n < 0 ? errno : APR_SUCCESS);
     *progress = true;
     x->last_us = apr_time_now();
+    if (x->traced && x->ops->trace)
+        x->ops->trace(x->ctx, false, (const unsigned char *)data, (size_t)n);
     begun(x);
     apr_status_t rv = take_events(x, data, (size_t)n, &len);
     apr_status_t passed = rv == APR_EGENERAL ? APR_SUCCESS : pass_on(x, data, len);
@@ -237,15 +251,29 @@ static apr_status_t step_in(fcgipm_exchange_t *x, bool *progress)
 
 /* ---- both ---- */
 
+/* The longest silence that is allowed just now. */
+static int64_t silence_us(const fcgipm_exchange_t *x)
+{
+    return x->firstbyte_us && !x->any_byte ? x->firstbyte_us : x->read_us;
+}
+
 static apr_status_t check_limits(fcgipm_exchange_t *x)
 {
     int64_t now_us = apr_time_now();
     if (x->deadline_us && now_us >= x->deadline_us)
-        return failed(x, APR_TIMEUP, x->any_byte ? "answer" : "first byte", "the request took too long");
-    if (x->read_us && now_us - x->last_us >= x->read_us)
         return failed(x, APR_TIMEUP, x->any_byte ? "answer" : "first byte",
-                      x->any_byte ? "the application fell silent in the middle of its answer"
-                                  : "the application did not answer in time");
+                      "the request took too long (FcgiTimeout request=)");
+    if (silence_us(x) && now_us - x->last_us >= silence_us(x))
+        return failed(
+            x, APR_TIMEUP, x->any_byte ? "answer" : "first byte",
+            x->any_byte       ? "the application fell silent in the middle of its answer (FcgiTimeout read=)"
+            : x->firstbyte_us ? "the application did not answer in time (FcgiTimeout firstbyte=)"
+                              : "the application did not answer in time (FcgiTimeout read=)");
+    if (x->slow_us && now_us - x->started_us >= x->slow_us) {
+        x->slow_us = 0;
+        if (x->ops->slow)
+            x->ops->slow(x->ctx);
+    }
     return APR_EAGAIN;
 }
 
@@ -284,8 +312,10 @@ static int64_t less(int64_t a, int64_t b)
 static int wait_ms(const fcgipm_exchange_t *x)
 {
     int64_t now_us = apr_time_now(), wait_us = INT64_MAX;
-    if (x->read_us)
-        wait_us = less(wait_us, x->last_us + x->read_us - now_us);
+    if (silence_us(x))
+        wait_us = less(wait_us, x->last_us + silence_us(x) - now_us);
+    if (x->slow_us)
+        wait_us = less(wait_us, x->started_us + x->slow_us - now_us);
     if (x->deadline_us)
         wait_us = less(wait_us, x->deadline_us - now_us);
     if (x->ops->gone)

@@ -35,6 +35,10 @@ typedef struct fcgipm_exchange_ops {
     apr_status_t (*body)(void *ctx, const char **data, size_t *len);
     /* Has the client left? Called when client_fd shows an event, and about twice a second. May be NULL. */
     bool (*gone)(void *ctx);
+    /* slow_us are over; called once. May be NULL. */
+    void (*slow)(void *ctx);
+    /* What went out or came in, as it is, before it is looked at. May be NULL. */
+    void (*trace)(void *ctx, bool out, const unsigned char *data, size_t len);
 } fcgipm_exchange_ops_t;
 
 typedef struct fcgipm_exchange_result {
@@ -56,6 +60,9 @@ typedef struct fcgipm_exchange {
     const unsigned char *head; /* BEGIN_REQUEST and PARAMS, id 1 */
     size_t head_len;
     int64_t read_us;     /* longest silence, 0 = off */
+    int64_t firstbyte_us; /* longest wait for the first byte of the answer, 0 = as read_us */
+    int64_t slow_us;      /* tell ops->slow after this time, 0 = never */
+    bool traced;          /* tell ops->trace */
     int64_t deadline_us; /* apr_time_now() limit of the whole request, 0 = none */
     fcgipm_exchange_result_t result;
     fcgipm_fault_t fault; /* why it ended, when not well; phase says how far it had come */

@@ -27,6 +27,28 @@ static apr_status_t tell(const fcgipm_link_t *link, uint32_t type, uint32_t pool
     return link->env.requests_fd < 0 ? APR_SUCCESS : fcgipm_msg_send(link->env.requests_fd, &msg);
 }
 
+/* With what was asked for, for the manager's log. */
+static apr_status_t tell_about(const fcgipm_link_t *link, uint32_t type, const fcgipm_lease_t *lease)
+{
+    int64_t ms = (apr_time_now() - lease->since_us) / 1000;
+    fcgipm_msg_t msg = {.version = FCGIPM_MSG_VERSION,
+                        .type = type,
+                        .pool = lease->pool,
+                        .slot = lease->slot,
+                        .generation = lease->generation,
+                        .ms = ms > 0 && ms < UINT32_MAX ? (uint32_t)ms : 0};
+    if (lease->what) {
+        apr_cpystrn(msg.path, lease->what, sizeof msg.path);
+        msg.path_len = (uint32_t)strlen(msg.path);
+    }
+    return link->env.requests_fd < 0 ? APR_SUCCESS : fcgipm_msg_send(link->env.requests_fd, &msg);
+}
+
+void fcgipm_lease_slow(fcgipm_link_t *link, const fcgipm_lease_t *lease)
+{
+    (void)tell_about(link, FCGIPM_MSG_SLOW, lease); /* a full socket: then there is none */
+}
+
 /* Send; what the full socket refuses the keeper sends later. */
 void fcgipm_link_tell(fcgipm_link_t *link, fcgipm_msg_type_t type, uint32_t pool, uint32_t slot,
                       uint32_t generation)
@@ -101,6 +123,7 @@ static void lease_seat(attempt_t *a, uint32_t seat, uint64_t word)
     const fcgipm_board_slot_t *slot = &a->link->env.board->slot[a->g.slot_first + lease->slot];
     lease->generation = fcgipm_atom_peek(&slot->generation);
     lease->pid = fcgipm_atom_peek(&slot->pid);
+    lease->since_us = apr_time_now();
 }
 
 /* Tell a child that a connection it keeps is only fit to be closed. */
@@ -192,10 +215,14 @@ static void give_back(fcgipm_link_t *link, fcgipm_lease_t *lease)
 
 /* ---- waiting ---- */
 
+static bool paused(const attempt_t *a);
+
 /* One who waits and sees a free seat must not take it for himself: he gives it to the head of the queue, who
  * may well be himself. */
 static void help(attempt_t *a)
 {
+    if (paused(a))
+        return;
     fcgipm_lease_t mine = *a->lease;
     bool taken = take_any(a);
     fcgipm_lease_t free_seat = *a->lease;
@@ -214,6 +241,10 @@ static apr_status_t check_pool(const attempt_t *a)
 {
     const fcgipm_board_pool_t *p = &a->link->env.board->pool[a->pool];
     uint32_t state = fcgipm_atom_get(&p->state);
+    if (fcgipm_atom_get(&p->flags) & FCGIPM_POOL_DRAINED)
+        return fcgipm_fault_set(a->fault, APR_ENOPROC, "start",
+                                "pool %s is drained (fcgipmctl resume %s ends that)", pool_name(a),
+                                pool_name(a));
     if (fcgipm_atom_get(&p->ready) != 0)
         return APR_SUCCESS;
     if (state == FCGIPM_POOL_BACKOFF) {
@@ -228,6 +259,32 @@ static apr_status_t check_pool(const attempt_t *a)
     return APR_SUCCESS;
 }
 
+/* Its share of httpd's threads, so that one that hangs does not take them all. We are not counted yet. */
+static apr_status_t check_share(const attempt_t *a)
+{
+    const fcgipm_share_t *share = a->wish->share;
+    uint32_t load = 0;
+    if (!share)
+        return APR_SUCCESS;
+    if (fcgipm_board_load(a->link->env.board, a->pool) >= share->threads)
+        return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
+                                "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)", pool_name(a),
+                                share->threads);
+    for (unsigned i = 0; i < share->peer_count && load < share->peer_threads; i++)
+        load += fcgipm_board_load(a->link->env.board, share->peers[i]);
+    if (share->peer_count && load >= share->peer_threads)
+        return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
+                                "the applications of user %s have their share of httpd's threads, %u "
+                                "(FcgiUserThreads)",
+                                a->wish->setting->user ? a->wish->setting->user : "?", share->peer_threads);
+    return APR_SUCCESS;
+}
+
+static bool paused(const attempt_t *a)
+{
+    return fcgipm_atom_get(&a->link->env.board->pool[a->pool].flags) & FCGIPM_POOL_PAUSED;
+}
+
 static apr_status_t check_limits(attempt_t *a)
 {
     int64_t now_us = apr_time_now();
@@ -238,7 +295,8 @@ static apr_status_t check_limits(attempt_t *a)
     }
     if (a->until_us && now_us >= a->until_us)
         return fcgipm_fault_set(a->fault, APR_TIMEUP, "queue",
-                                "no process of pool %s came free within %" APR_INT64_T_FMT " ms",
+                                "no process of pool %s came free within %" APR_INT64_T_FMT
+                                " ms (FcgiTimeout queue=)",
                                 pool_name(a), (now_us - a->started_us) / 1000);
     if (fcgipm_board_route(a->link->env.board, a->wish->pool) != a->pool)
         return APR_EAGAIN;
@@ -311,6 +369,10 @@ static apr_status_t queue_up(attempt_t *a)
     apr_status_t rv = check_pool(a);
     if (rv != APR_SUCCESS)
         return rv;
+    if ((rv = check_share(a)) != APR_SUCCESS) {
+        fcgipm_stat_queue_full_add(board, a->pool, 1);
+        return rv;
+    }
     tell_need(a->link, a->pool);
     if (a->link->child == FCGIPM_NO_CHILD ||
         !fcgipm_queue_join(board, a->pool, &a->g, a->wish->setting->queue_length, a->link->child, &cell,
@@ -327,6 +389,15 @@ static apr_status_t queue_up(attempt_t *a)
     return rv;
 }
 
+/* What must hold even when a worker is free. Most pools have fewer workers than threads: nothing to count. */
+static apr_status_t fits(const attempt_t *a)
+{
+    const fcgipm_share_t *share = a->wish->share;
+    if (fcgipm_atom_get(&a->link->env.board->pool[a->pool].flags) & FCGIPM_POOL_DRAINED)
+        return check_pool(a);
+    return share && (share->tight || share->peers_tight) ? check_share(a) : APR_SUCCESS;
+}
+
 /* A seat of the pool that serves. Never past those who wait. */
 static apr_status_t take_seat(attempt_t *a)
 {
@@ -336,9 +407,12 @@ static apr_status_t take_seat(attempt_t *a)
         if (!fcgipm_board_geometry(board, a->pool, &a->g))
             return fcgipm_fault_set(a->fault, APR_ENOPROC, "pool", "pool %s is not on the board",
                                     pool_name(a));
-        if (fcgipm_queue_empty(board, a->pool, &a->g) && take_any(a))
+        apr_status_t rv = fits(a);
+        if (rv != APR_SUCCESS)
+            return rv;
+        if (!paused(a) && fcgipm_queue_empty(board, a->pool, &a->g) && take_any(a))
             return APR_SUCCESS;
-        apr_status_t rv = queue_up(a);
+        rv = queue_up(a);
         if (rv != APR_EAGAIN)
             return rv;
     }
@@ -377,8 +451,9 @@ static apr_status_t seat_connect(attempt_t *a)
         fcgipm_stat_connects_add(a->link->env.board, a->pool, 1);
         return rv;
     }
-    return fcgipm_fault_set(a->fault, rv, "connect", "could not connect to %s: %s", text,
-                            apr_strerror(rv, reason, sizeof reason));
+    return fcgipm_fault_set(a->fault, rv, "connect", "could not connect to %s: %s%s", text,
+                            apr_strerror(rv, reason, sizeof reason),
+                            rv == APR_TIMEUP ? " (FcgiTimeout connect=)" : "");
 }
 
 /* The seat could not be connected: give it back, and say whether to try another. Its worker has probably just
@@ -494,7 +569,8 @@ static void release_hung(fcgipm_link_t *link, fcgipm_lease_t *lease)
     if (!fcgipm_seat_step(seat, &word, FCGIPM_SEAT_EV_SHUT, link->child) &&
         fcgipm_seat_state(word) == FCGIPM_SEAT_DRAINING && fcgipm_seat_owner(word) == link->child)
         fcgipm_seat_step(seat, &word, FCGIPM_SEAT_EV_SHUT, link->child);
-    fcgipm_link_tell(link, FCGIPM_MSG_HUNG, lease->pool, lease->slot, lease->generation);
+    if (tell_about(link, FCGIPM_MSG_HUNG, lease) == APR_EAGAIN)
+        fcgipm_link_tell(link, FCGIPM_MSG_HUNG, lease->pool, lease->slot, lease->generation);
 }
 
 void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lease_end_t end, bool complete)
@@ -502,8 +578,10 @@ void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lea
     fcgipm_geometry_t g;
     if (lease->fd < 0)
         return;
-    if (complete && fcgipm_board_geometry(link->env.board, lease->pool, &g) && lease->slot < g.slot_count)
+    if (complete && fcgipm_board_geometry(link->env.board, lease->pool, &g) && lease->slot < g.slot_count) {
         fcgipm_atom_count(&link->env.board->slot[g.slot_first + lease->slot].requests, 1);
+        fcgipm_atom_put(&link->env.board->slot[g.slot_first + lease->slot].used_us, (uint64_t)apr_time_now());
+    }
     if (end == FCGIPM_LEASE_HUNG) {
         release_hung(link, lease);
     } else if (end != FCGIPM_LEASE_KEEP || !lease->keep || !release_keep(link, lease)) {

@@ -46,11 +46,24 @@ typedef struct fcgipm_lease {
     bool taken_over;
     bool cut;                     /* the request was not sent whole: a linger cannot keep the connection */
     int64_t queue_us, connect_us; /* how long it took */
+    const char *what;             /* the request, for the manager's log; set by the caller, borrowed; or NULL */
+    int64_t since_us;             /* apr_time_now() when the lease was given */
 } fcgipm_lease_t;
+
+/* What requests may hold of httpd's threads. */
+typedef struct fcgipm_share {
+    uint32_t threads;      /* of this pool */
+    bool tight;            /* its workers alone could take more */
+    const uint32_t *peers; /* pools of the same user, itself included; NULL: none counted together */
+    unsigned peer_count;
+    uint32_t peer_threads; /* of all of them */
+    bool peers_tight;
+} fcgipm_share_t;
 
 typedef struct fcgipm_wish {
     uint32_t pool;                   /* index as configured; `route` is followed inside */
     const fcgipm_setting_t *setting; /* queue_us, queue_length, connect_us, keep_conn, connect */
+    const fcgipm_share_t *share;     /* may be NULL: no bound */
     bool fresh;                      /* do not use a kept connection (the request could not be repeated) */
     uint32_t avoid_seat_slot; /* slot number to avoid if another is free (the retry rule); UINT32_MAX none */
     int64_t deadline_us;      /* apr_time_now() limit over all, 0 = none */
@@ -78,6 +91,9 @@ typedef enum fcgipm_lease_end {
 } fcgipm_lease_end_t;
 /* Never fails. complete: counts as a complete answer of the worker. */
 void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lease_end_t end, bool complete);
+
+/* The request takes long: tell the manager, which may look at what its worker does. Never waits. */
+void fcgipm_lease_slow(fcgipm_link_t *link, const fcgipm_lease_t *lease);
 
 /* The client has left in the middle of a request. An external application without kept connections: close.
  * With a kept connection: send ABORT_REQUEST; in any case the keeper reads and discards until END_REQUEST (if

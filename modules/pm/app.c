@@ -322,7 +322,7 @@ static void retire_some(fcgipm_app_t *app, uint32_t count, bool any)
             fcgipm_worker_drain(w, FCGIPM_LEAVE_TOLD, "the pool has more processes than it may have");
             count--;
         } else if (w->state == FCGIPM_SLOT_READY && note_idle(w)) {
-            fcgipm_worker_drain(w, FCGIPM_LEAVE_IDLE, "idle");
+            fcgipm_worker_drain(w, FCGIPM_LEAVE_IDLE, "idle, FcgiTimeout idle=");
             count--;
         }
     }

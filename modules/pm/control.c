@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pm/control.h"
+/*
+ * What: the socket on which fcgipmctl gives orders: RUNTIME/control, 0600; besides, the kernel must say that
+ * the other end is root or our own user. One line in, one line out ("ok ..." or "error ..."):
+ *   board                     the board's descriptor, for reading, comes with the answer
+ *   restart|drain|pause|resume POOL
+ *   scale POOL MIN MAX
+ *   trace on|off POOL
+ * POOL is a name, or name@vhost where several virtual hosts have it.
+ */
+#include "pm/manager.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -15,7 +15,6 @@
 #include <apr_strings.h>
 
 #include "core/log.h"
-#include "pm/control.h"
 #include "pm/listen.h"
 #include "pm/manager.h"
 #include "pm/memory.h"

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "core/log.h"
-#include "pm/control.h"
 #include "pm/daemon.h"
 #include "pm/slow.h"
 #include "share/msg.h"

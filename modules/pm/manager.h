@@ -215,6 +215,16 @@ int64_t fcgipm_manager_clock(void); /* monotonic us */
 int64_t fcgipm_manager_wall(void);  /* us since 1970 */
 uint32_t fcgipm_manager_random(fcgipm_manager_t *m);
 
+/* --- control.c: the orders of fcgipmctl --- */
+#define FCGIPM_CONTROL_PEERS 8
+typedef struct fcgipm_control fcgipm_control_t;
+/* NULL, logged, if the socket cannot be made: the manager goes on without. */
+fcgipm_control_t *fcgipm_control_open(fcgipm_manager_t *m);
+/* Descriptors to poll for reading: the nth, or -1; 0 is the listening one. */
+int fcgipm_control_fd(const fcgipm_control_t *control, unsigned nth);
+/* Accept, read, obey, answer: whatever is there. Returns when to be called next. */
+int64_t fcgipm_control_tend(fcgipm_control_t *control);
+
 /* --- loop.c --- */
 int fcgipm_loop_run(fcgipm_manager_t *m);
 /* --- reap.c --- */

@@ -677,7 +677,7 @@ static int64_t tend_ending(fcgipm_worker_t *w)
         return w->kill_at_us;
     fcgipm_stat_kills_add(m->board, w->app->index, 1);
     FCGIPM_LOG(318, FCGIPM_LOG_WARN, 0, w->app->setting->scope,
-               "pool %s slot %u pid %d: did not end after TERM: KILL", w->app->setting->name, w->slot,
+               "pool %s slot %u pid %d: did not end after TERM (FcgiTimeout stop=): KILL", w->app->setting->name, w->slot,
                (int)w->pid);
     signal_group(w, SIGKILL);
     w->kill_at_us = m->now + 1000000;

@@ -198,6 +198,11 @@ bool fcgipm_queue_offer(fcgipm_board_t *board, uint32_t pool, const fcgipm_geome
                         uint64_t *word, fcgipm_seat_event_t event, unsigned owner)
 {
     fcgipm_atom64_t *at = &board->seat[seat];
+    /* Who waits at a paused pool waits on; at its end the manager wakes all, and they look for free seats. */
+    if (fcgipm_atom_get(&board->pool[pool].flags) & FCGIPM_POOL_PAUSED) {
+        offer_step(at, word, event, owner);
+        return false;
+    }
     for (int round = 0;; round++) {
         /* (the manager may have drained or shut it meanwhile: then there is nothing to grant) */
         if (fcgipm_atom_get(at) == *word && fcgipm_seat_state(*word) == FCGIPM_SEAT_BUSY &&

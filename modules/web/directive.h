@@ -11,6 +11,7 @@
 #include <apr_hash.h>
 #include <http_config.h>
 #include "core/setting.h"
+#include "link/lease.h"
 #include "share/world.h"
 
 /* One FcgiServer block. After post_config `world.index` is valid and the same in every child. */
@@ -19,6 +20,7 @@ typedef struct fcgipm_pool_conf {
     fcgipm_world_pool_t world;
     server_rec *server; /* where it was declared: its log, its privacy */
     const char *place;  /* "file:line" */
+    fcgipm_share_t share; /* from child_init on, see web/portion.h */
 } fcgipm_pool_conf_t;
 
 typedef struct fcgipm_server_conf {

@@ -28,6 +28,7 @@
 #include "pm/daemon.h"
 #include "share/msg.h"
 #include "web/directive.h"
+#include "web/portion.h"
 
 APLOG_USE_MODULE(fcgipm);
 
@@ -489,6 +490,7 @@ void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s)
         return;
     if (getpid() != state->parent) /* httpd -X: one process is both */
         drop_parents_things(state);
+    fcgipm_portion_prepare(pchild, s);
     env = (fcgipm_link_env_t){.board = state->board,
                               .requests_fd = state->requests[1],
                               .wake_fds = state->wake_fds,

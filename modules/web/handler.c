@@ -21,6 +21,7 @@
 #include "web/match.h"
 #include "web/params.h"
 #include "web/reply.h"
+#include "web/trace.h"
 
 APLOG_USE_MODULE(fcgipm);
 
@@ -46,6 +47,7 @@ typedef struct job {
     fcgipm_errors_t errors;
     fcgipm_lease_t lease;
     fcgipm_exchange_t x;
+    fcgipm_trace_t *trace; /* NULL: off */
     fcgipm_fault_t fault;
     apr_time_t started;
     unsigned retries;
@@ -126,12 +128,26 @@ static bool on_gone(void *ctx)
     return client.fd >= 0 && poll(&client, 1, 0) > 0 && (client.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
+static void on_slow(void *ctx)
+{
+    const job_t *job = ctx;
+
+    fcgipm_lease_slow(job->link, &job->lease);
+}
+
+static void on_trace(void *ctx, bool out, const unsigned char *data, size_t len)
+{
+    fcgipm_trace_bytes(((job_t *)ctx)->trace, out, data, len);
+}
+
 static const fcgipm_exchange_ops_t ops = {.buffer = on_buffer,
                                           .answer = on_answer,
                                           .pause = on_pause,
                                           .errors = on_errors,
                                           .body = on_body,
-                                          .gone = on_gone};
+                                          .gone = on_gone,
+                                          .slow = on_slow,
+                                          .trace = on_trace};
 
 /* --- what an administrator can see of it --- */
 
@@ -234,6 +250,7 @@ static apr_status_t lease(job_t *job)
 {
     fcgipm_wish_t wish = {.pool = job->pool,
                           .setting = job->setting,
+                          .share = job->match.script ? NULL : &job->match.pool->share,
                           .fresh = !idempotent(job->r),
                           .avoid_seat_slot = job->avoid,
                           .gone = on_gone,
@@ -247,10 +264,21 @@ static apr_status_t lease(job_t *job)
     return rv;
 }
 
+static bool begin_trace(job_t *job)
+{
+    if (!(fcgipm_atom_peek(&job->board->pool[job->lease.pool].flags) & FCGIPM_POOL_TRACED))
+        return false;
+    if (!job->trace)
+        job->trace = apr_palloc(job->r->pool, sizeof *job->trace);
+    fcgipm_trace_begin(job->trace, job->r, job->match.name, job->lease.slot, job->lease.pid);
+    return true;
+}
+
 static apr_status_t exchange(job_t *job)
 {
     const fcgipm_setting_t *s = job->setting;
 
+    job->lease.what = apr_pstrcat(job->r->pool, job->r->method, " ", job->r->unparsed_uri, NULL);
     job->params[FLAGS_AT] = job->lease.keep ? FCGIPM_KEEP_CONN : 0;
     fcgipm_errors_begin(&job->errors, job->r, job->match.name, job->board, job->lease.pool, job->lease.slot,
                         job->lease.pid);
@@ -259,6 +287,9 @@ static apr_status_t exchange(job_t *job)
     job->x.head_len = job->params_len;
     job->x.client_fd = may_finish(job) ? -1 : client_descriptor(job->r);
     job->x.read_us = s->read_us;
+    job->x.firstbyte_us = s->firstbyte_us;
+    job->x.slow_us = s->slow_us;
+    job->x.traced = begin_trace(job);
     job->x.deadline_us = s->request_us ? apr_time_now() + s->request_us : 0;
     return fcgipm_exchange_run(&job->x);
 }
@@ -270,6 +301,7 @@ typedef enum verdict { ANSWERED, AGAIN, GIVEN_UP } verdict_t;
 static void count(const job_t *job, bool done)
 {
     uint32_t pool = job->pool;
+    fcgipm_board_stat_t *stat;
 
     if (done)
         fcgipm_stat_done_add(job->board, pool, 1);
@@ -277,6 +309,10 @@ static void count(const job_t *job, bool done)
         fcgipm_stat_failed_add(job->board, pool, 1);
     fcgipm_stat_bytes_in_add(job->board, pool, job->x.result.body_sent);
     fcgipm_stat_bytes_out_add(job->board, pool, job->x.result.answer_read);
+    if ((stat = fcgipm_stat_row(job->board, pool))) {
+        fcgipm_histogram_add(&stat->wait, job->lease.queue_us);
+        fcgipm_histogram_add(&stat->took, apr_time_now() - job->lease.since_us);
+    }
 }
 
 /* PROMISES P1: what may be repeated is repeated as long as the client has seen nothing of an answer. */
