@@ -53,9 +53,19 @@ static uint32_t beyond_room(const fcgipm_policy_in_t *in, uint32_t missing)
     return more > in->room ? more - in->room : 0;
 }
 
+/* Whose substitute is ready may go; and when there is one too many without anybody knowing for whom it came (the
+ * manager that did has died), one of them may go all the same. */
+static uint32_t relieve(const fcgipm_policy_in_t *in)
+{
+    uint32_t have = in->starting + in->ready, may_go = in->relieved;
+    if (may_go == 0 && in->starting == 0 && have > in->max)
+        may_go = have - in->max;
+    return least(may_go, in->outdated);
+}
+
 fcgipm_policy_out_t fcgipm_policy_size(const fcgipm_policy_in_t *in, fcgipm_tally_t *tally, int64_t now_us)
 {
-    fcgipm_policy_out_t out = {.relieve = least(in->relieved, in->outdated)};
+    fcgipm_policy_out_t out = {.relieve = relieve(in)};
     uint32_t missing = fcgipm_policy_missing(in);
     if (missing == 0 && (out.substitute = substitute(in)) == 0) {
         out.retire = superfluous(in);

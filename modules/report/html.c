@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "share/stat.h"
 
 #define REFRESH_S      5
 #define REFRESH_MANY_S 30 /* a page of many pools is long to load */
@@ -52,6 +53,10 @@ static const char style[] =
     "padding-top:10px;border-top:1px solid var(--line)}dl div{display:flex;flex-direction:column-reverse}"
     "dt{font-size:12.5px;color:var(--dim)}dd{margin:0;font-weight:600;font-size:15px}"
     ".nil{opacity:.5}.nil dd{font-weight:400}.hot dd{color:var(--bad)}\n"
+    ".hists{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:8px 22px;margin-top:12px}"
+    "figure{margin:0}figcaption{font-size:13px;color:var(--dim)}"
+    ".hist{display:flex;align-items:flex-end;gap:2px;height:44px;border-bottom:1px solid var(--line)}"
+    ".hist i{flex:1;min-height:1px;background:var(--busy);border-radius:2px 2px 0 0}\n"
     "@media(max-width:560px){header,main,footer{padding-left:10px;padding-right:10px}"
     "section{padding:12px}.opt{display:none}th,td{padding-left:8px}.seat .bar{width:34px;min-width:34px}"
     ".tiles{grid-template-columns:1fr 1fr 1fr;gap:8px}.tile{padding:7px 10px}.tile b{font-size:19px}"
@@ -193,6 +198,25 @@ static void put_server(void *ctx, const fcgipm_view_server_t *s)
         fcgipm_print_str(p, "<section><p>There is no pool yet: see FcgiServer.</p></section>\n");
 }
 
+/* What an operator has said, and how far it is. */
+static void put_orders(fcgipm_print_t *p, const fcgipm_view_pool_t *pool)
+{
+    if (pool->drained)
+        fcgipm_print_str(p, "<div class=\"note WARMING\">Drained: requests are refused until fcgipmctl resume.</div>\n");
+    if (pool->paused)
+        fcgipm_print_str(p, "<div class=\"note WARMING\">Paused: requests wait until fcgipmctl resume.</div>\n");
+    if (pool->traced)
+        fcgipm_print_str(p, "<div class=\"note\">Trace is on: each record goes to the error log.</div>\n");
+    if (strcmp(pool->restart, "running") == 0) {
+        fcgipm_print_str(p, "<div class=\"note\">Restart: ");
+        put_plural(p, pool->outdated, "worker");
+        fcgipm_print_str(p, " still to be replaced.</div>\n");
+    }
+    if (strcmp(pool->restart, "failed") == 0)
+        fcgipm_print_str(p, "<div class=\"note BACKOFF\">The last restart failed: the new workers did not start, "
+                            "the old ones stay.</div>\n");
+}
+
 static void put_note(fcgipm_print_t *p, const fcgipm_view_pool_t *pool)
 {
     bool backoff = strcmp(pool->state, "BACKOFF") == 0;
@@ -205,8 +229,16 @@ static void put_note(fcgipm_print_t *p, const fcgipm_view_pool_t *pool)
     if (backoff) {
         fcgipm_print_str(p, "<div class=\"note BACKOFF\">Its workers do not start: ");
         put_plural(p, pool->failures, "failure");
-        fcgipm_print_fmt(p, " in a row, next try in %" PRIu32 " s. See the error log.</div>\n",
+        fcgipm_print_fmt(p, " in a row, next try in %" PRIu32 " s.</div>\n",
                          pool->retry_s);
+    }
+    put_orders(p, pool);
+    if (*pool->trouble) {
+        fcgipm_print_fmt(p, "<div class=\"note%s\">Last trouble, ", pool->trouble_age_s < 600 ? " WARMING" : "");
+        put_span(p, pool->trouble_age_s);
+        fcgipm_print_str(p, " ago: <bdi>");
+        fcgipm_print_html_escaped(p, pool->trouble);
+        fcgipm_print_str(p, "</bdi></div>\n");
     }
     if (!pool->known)
         fcgipm_print_str(p, "<div class=\"note BACKOFF\">The board's row of this pool is damaged.</div>\n");
@@ -215,7 +247,7 @@ static void put_note(fcgipm_print_t *p, const fcgipm_view_pool_t *pool)
 static void put_facts(fcgipm_print_t *p, const fcgipm_view_pool_t *pool)
 {
     fcgipm_print_fmt(p, "<div class=\"facts\"><span><b>%" PRIu32 "</b> of %" PRIu32 " workers ready</span>",
-                     pool->ready, pool->slots);
+                     pool->ready, pool->external ? pool->slots : pool->max);
     if (pool->starting)
         fcgipm_print_fmt(p, "<span><b>%" PRIu32 "</b> starting</span>", pool->starting);
     fcgipm_print_fmt(p, "<span><b>%" PRIu32 "</b> of %" PRIu32 " seats busy</span>", pool->seats.busy,
@@ -257,7 +289,7 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *pool, const fcgipm_v
 
     if (!h->table)
         fcgipm_print_str(p, "<div class=\"scroll\"><table><thead><tr><th>#</th><th>state</th><th>pid</th>"
-                            "<th>for</th><th>requests</th><th>busy</th><th class=\"opt\">start</th>"
+                            "<th>for</th><th>requests</th><th>busy</th><th class=\"opt\">memory</th><th class=\"opt\">start</th>"
                             "<th class=\"opt\">deaths</th></tr></thead><tbody>\n");
     h->table = true;
     fcgipm_print_fmt(p, "<tr><td>%" PRIu32 "</td><td>", w->slot);
@@ -271,8 +303,13 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *pool, const fcgipm_v
     put_count(p, w->requests);
     fcgipm_print_fmt(p, "</td><td><div class=\"seat\">%" PRIu32 "/%" PRIu32, w->seats.busy, w->seats.total);
     put_bar(p, &w->seats, "bar");
+    fcgipm_print_str(p, "</div></td><td class=\"opt\">");
+    if (w->memory)
+        put_bytes(p, w->memory);
+    else
+        fcgipm_print_str(p, "&ndash;");
     fcgipm_print_fmt(p,
-                     "</div></td><td class=\"opt\">%" PRIu32 "</td><td class=\"opt\">%" PRIu32 "</td></tr>\n",
+                     "</td><td class=\"opt\">%" PRIu32 "</td><td class=\"opt\">%" PRIu32 "</td></tr>\n",
                      w->generation, w->deaths);
 }
 
@@ -291,6 +328,38 @@ static void put_counter(fcgipm_print_t *p, const fcgipm_view_label_t *label, uin
     fcgipm_print_str(p, "</dd></div>\n");
 }
 
+static void put_bound(fcgipm_print_t *p, unsigned cell)
+{
+    uint64_t us = cell < FCGIPM_HISTOGRAM_CELLS - 1 ? fcgipm_histogram_bound_us[cell]
+                                                    : fcgipm_histogram_bound_us[FCGIPM_HISTOGRAM_CELLS - 2];
+
+    fcgipm_print_str(p, cell < FCGIPM_HISTOGRAM_CELLS - 1 ? "&le; " : "&gt; ");
+    fcgipm_print_fmt(p, us < 1000000 ? "%.3g ms" : "%.3g s", us < 1000000 ? (double)us / 1e3 : (double)us / 1e6);
+}
+
+/* The cell below which nine of ten lie, as a word; and the bars, relative to the longest. */
+static void put_histogram(fcgipm_print_t *p, const char *what, const fcgipm_view_histogram_t *h)
+{
+    uint64_t most = 1, sum = 0;
+    unsigned ninety = 0;
+
+    for (unsigned i = 0; i < FCGIPM_HISTOGRAM_CELLS; ++i)
+        most = h->cell[i] > most ? h->cell[i] : most;
+    for (unsigned i = 0; i < FCGIPM_HISTOGRAM_CELLS && sum * 10 < h->count * 9; ++i) {
+        sum += h->cell[i];
+        ninety = i;
+    }
+    fcgipm_print_fmt(p, "<figure><figcaption>%s: 90 %% ", what);
+    put_bound(p, ninety);
+    fcgipm_print_str(p, "</figcaption><div class=\"hist\">");
+    for (unsigned i = 0; i < FCGIPM_HISTOGRAM_CELLS; ++i) {
+        fcgipm_print_fmt(p, "<i style=\"height:%.0f%%\" title=\"", 100.0 * (double)h->cell[i] / (double)most);
+        put_bound(p, i);
+        fcgipm_print_fmt(p, ": %" PRIu64 "\"></i>", h->cell[i]);
+    }
+    fcgipm_print_str(p, "</div></figure>");
+}
+
 static void put_pool_end(void *ctx, const fcgipm_view_pool_t *pool)
 {
     html_t *h = ctx;
@@ -301,7 +370,14 @@ static void put_pool_end(void *ctx, const fcgipm_view_pool_t *pool)
     fcgipm_print_str(p, "<dl>\n");
     for (unsigned i = 0; i < FCGIPM_VIEW_COUNTER_COUNT; ++i)
         put_counter(p, &fcgipm_view_label[i], pool->counter[i]);
-    fcgipm_print_str(p, "</dl></section>\n");
+    fcgipm_print_str(p, "</dl>\n");
+    if (pool->took.count) {
+        fcgipm_print_str(p, "<div class=\"hists\">");
+        put_histogram(p, "waited for a worker", &pool->wait);
+        put_histogram(p, "took", &pool->took);
+        fcgipm_print_str(p, "</div>\n");
+    }
+    fcgipm_print_str(p, "</section>\n");
 }
 
 void fcgipm_html_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx)
@@ -315,7 +391,7 @@ void fcgipm_html_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print
     fcgipm_view_walk(board, now_us, &visitor, &html);
     fcgipm_print_str(&html.print, "</main><footer>mod_fcgipm " FCGIPM_VERSION " &middot; ");
     put_time(&html.print, now_us > 0 ? (uint64_t)now_us / 1000000 : 0);
-    fcgipm_print_str(&html.print, " &middot; <a href=\"?json\">JSON</a> &middot; <a href=\"?auto\">text</a>"
+    fcgipm_print_str(&html.print, " &middot; <a href=\"?json\">JSON</a> &middot; <a href=\"?openmetrics\">OpenMetrics</a> &middot; <a href=\"?auto\">text</a>"
                                   "</footer></body></html>\n");
     fcgipm_print_close(&html.print);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report/json.h"
 #include <inttypes.h>
+#include "share/stat.h"
 
 typedef struct json {
     fcgipm_print_t print;
@@ -35,6 +36,21 @@ static void put_counters(json_t *j, const uint64_t *counter)
     fcgipm_print_str(&j->print, "}");
 }
 
+static const char *word(bool value)
+{
+    return value ? "true" : "false";
+}
+
+/* Cells as [upper bound in microseconds, count]; the last has null. */
+static void put_histogram(json_t *j, const char *key, const fcgipm_view_histogram_t *h)
+{
+    fcgipm_print_fmt(&j->print, ",\n \"%s\":{\"count\":%" PRIu64 ",\"sum_us\":%" PRIu64 ",\"cells\":[", key,
+                     h->count, h->sum_us);
+    for (unsigned i = 0; i < FCGIPM_HISTOGRAM_CELLS - 1; ++i)
+        fcgipm_print_fmt(&j->print, "[%" PRIu64 ",%" PRIu64 "],", fcgipm_histogram_bound_us[i], h->cell[i]);
+    fcgipm_print_fmt(&j->print, "[null,%" PRIu64 "]]}", h->cell[FCGIPM_HISTOGRAM_CELLS - 1]);
+}
+
 static void put_pool(void *ctx, const fcgipm_view_pool_t *p)
 {
     json_t *j = ctx;
@@ -55,7 +71,19 @@ static void put_pool(void *ctx, const fcgipm_view_pool_t *p)
                      ",\"failures\":%" PRIu32 ",\"retry_s\":%" PRIu32,
                      p->slots, p->ready, p->starting, p->failures, p->retry_s);
     fcgipm_print_fmt(&j->print, ",\"waiting\":%" PRIu32 ",\"queue\":%" PRIu32, p->waiting, p->places);
+    fcgipm_print_str(&j->print, ",");
+    put_string(j, "vhost", p->vhost);
+    fcgipm_print_fmt(&j->print, ",\"min\":%" PRIu32 ",\"max\":%" PRIu32 ",\"memory\":%" PRIu64, p->min, p->max,
+                     p->memory);
+    fcgipm_print_fmt(&j->print, ",\"paused\":%s,\"drained\":%s,\"traced\":%s", word(p->paused),
+                     word(p->drained), word(p->traced));
+    fcgipm_print_fmt(&j->print, ",\"restart\":\"%s\",\"restart_age_s\":%" PRIu64 ",\"outdated\":%" PRIu32 ",",
+                     p->restart, p->restart_age_s, p->outdated);
+    put_string(j, "trouble", p->trouble);
+    fcgipm_print_fmt(&j->print, ",\"trouble_age_s\":%" PRIu64, p->trouble_age_s);
     put_counters(j, p->counter);
+    put_histogram(j, "wait", &p->wait);
+    put_histogram(j, "took", &p->took);
     fcgipm_print_str(&j->print, ",\n \"workers\":[");
 }
 
@@ -69,8 +97,8 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *p, const fcgipm_view
     put_string(j, "state", w->state);
     fcgipm_print_fmt(&j->print,
                      ",\"generation\":%" PRIu32 ",\"pid\":%" PRIu32 ",\"age_s\":%" PRIu64
-                     ",\"requests\":%" PRIu64 ",\"deaths\":%" PRIu32,
-                     w->generation, w->pid, w->age_s, w->requests, w->deaths);
+                     ",\"requests\":%" PRIu64 ",\"deaths\":%" PRIu32 ",\"life_s\":%" PRIu64 ",\"memory\":%" PRIu64,
+                     w->generation, w->pid, w->age_s, w->requests, w->deaths, w->life_s, w->memory);
     fcgipm_print_fmt(&j->print,
                      ",\"seats\":{\"total\":%" PRIu32 ",\"idle\":%" PRIu32 ",\"leased\":%" PRIu32
                      ",\"busy\":%" PRIu32 "}}",

@@ -41,6 +41,20 @@ static void put_pool(void *ctx, const fcgipm_view_pool_t *p)
     put_number(t, p, "retry_s", p->retry_s);
     put_number(t, p, "waiting", p->waiting);
     put_number(t, p, "queue", p->places);
+    put_string(t, p, "vhost", p->vhost);
+    put_number(t, p, "min", p->min);
+    put_number(t, p, "max", p->max);
+    put_number(t, p, "memory", p->memory);
+    put_number(t, p, "paused", p->paused);
+    put_number(t, p, "drained", p->drained);
+    put_number(t, p, "traced", p->traced);
+    put_string(t, p, "restart", p->restart);
+    put_number(t, p, "outdated", p->outdated);
+    put_string(t, p, "trouble", p->trouble);
+    put_number(t, p, "wait.count", p->wait.count);
+    put_number(t, p, "wait.sum_us", p->wait.sum_us);
+    put_number(t, p, "took.count", p->took.count);
+    put_number(t, p, "took.sum_us", p->took.sum_us);
     for (unsigned i = 0; i < FCGIPM_VIEW_COUNTER_COUNT; ++i)
         fcgipm_print_fmt(t, "pool.%" PRIu32 ".counters.%s: %" PRIu64 "\n", p->index,
                          fcgipm_view_label[i].name, p->counter[i]);

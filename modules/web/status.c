@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "report/html.h"
 #include "report/json.h"
+#include "report/metrics.h"
 #include "report/text.h"
 #include "web/guard.h"
 
@@ -68,6 +69,10 @@ static void write_page(request_rec *r, const fcgipm_board_t *board)
         set_headers(r, "application/json");
         if (!r->header_only)
             fcgipm_json_write(board, now_us, sink_write, &sink);
+    } else if (query_has(r->args, "openmetrics")) {
+        set_headers(r, FCGIPM_METRICS_TYPE);
+        if (!r->header_only)
+            fcgipm_metrics_write(board, now_us, sink_write, &sink);
     } else if (query_has(r->args, "auto")) {
         set_headers(r, "text/plain; charset=utf-8");
         if (!r->header_only)

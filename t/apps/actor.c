@@ -17,6 +17,7 @@
 #include <apr_md5.h>
 
 static int served;
+static volatile int frozen;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void nap(long ms)
@@ -237,6 +238,15 @@ static void die(FCGX_Request *r, const char *query)
     _exit(4);
 }
 
+/* Megabytes that are never given back. */
+static void leak(long megabytes)
+{
+    volatile char *more = malloc((size_t)megabytes << 20);
+
+    for (size_t i = 0; more && i < (size_t)megabytes << 20; i += 4096)
+        more[i] = 1;
+}
+
 static void answer(FCGX_Request *r)
 {
     const char *query = FCGX_GetParam("QUERY_STRING", r->envp);
@@ -246,6 +256,10 @@ static void answer(FCGX_Request *r)
     query = query ? query : "";
     while (number(query, "hang") > 0)
         nap(1000000);
+    if (number(query, "leak") > 0)
+        leak(number(query, "leak"));
+    if (number(query, "freeze") > 0)
+        frozen = 1;
     if (number(query, "sleep") > 0)
         nap(number(query, "sleep"));
     say_errors(r, query);
@@ -272,6 +286,8 @@ static void *serve(void *unused)
         pthread_mutex_unlock(&mutex);
         answer(&r);
         FCGX_Finish_r(&r);
+        while (frozen) /* alive, but never takes a request again */
+            nap(1000000);
         if (max && served >= max)
             exit(0);
     }

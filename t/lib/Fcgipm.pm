@@ -16,6 +16,7 @@ use Exporter 'import';
 use Fcntl qw(:flock);
 use File::Temp ();
 use IO::Select;
+use JSON::PP ();
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 use POSIX ();
@@ -373,6 +374,23 @@ sub load {
         return \%sum;
     };
     return $o{background} ? $join : $join->();
+}
+
+# (exit code, what it wrote) of fcgipmctl for this server.
+sub ctl {
+    my ($self, @words) = @_;
+    my $ctl = ($ENV{FCGIPM_BUILD} // 'build') . '/fcgipmctl';
+    $ctl = 'build/fcgipmctl' unless -x $ctl;
+    my $quoted = join ' ', map { "'$_'" } '-d', "$self->{root}/run", @words;
+    my $said = `timeout 60 $ctl $quoted 2>&1`;
+    return ($? >> 8, $said);
+}
+# The status page as data; of one pool with its name.
+sub status {
+    my ($self, $name) = @_;
+    my $all = JSON::PP->new->decode($self->get('/st?json')->{body});
+    return $all unless defined $name;
+    return (grep { $_->{name} eq $name && $_->{route} == $_->{index} } @{$all->{pools}})[0];
 }
 
 # --- processes ---

@@ -16,7 +16,7 @@ my %allowed = (
     pm     => [qw(share core wire)],
     link   => [qw(share core wire)],
     report => [qw(share core)],
-    ctl    => [qw(report share core)],
+    ctl    => [qw(report share core wire)],
     web    => [qw(link report share core wire pm/daemon.h)],
     roof   => [qw(web)],
 );
