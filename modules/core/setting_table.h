@@ -111,7 +111,7 @@
       "whole in each.")                                                                                      \
     X("FcgiReady", NULL, CHOICE, ready, 0, 2, "Auto", "Auto|Answer|Notify", "Auto | Answer | Notify", 1,     \
       "When a new process is ready for requests. Auto: when it takes a connection and reads from it. "       \
-      "Answer: when it has answered FCGI_GET_VALUES, which not every library does. Notify: when it says "    \
+      "Answer: when it has answered FCGI_GET_VALUES, which php-cgi does and libfcgi does not. Notify: when it says "    \
       "READY=1 to NOTIFY_SOCKET, as with systemd. In each case also after FcgiProbe's request, if there is " \
       "one.")                                                                                                \
     X("FcgiProbe", NULL, STRING, probe, 0, 0, NULL, NULL, "[/path]", 1,                                      \

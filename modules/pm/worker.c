@@ -620,6 +620,20 @@ void fcgipm_worker_died(fcgipm_worker_t *w, int status)
 
 /* --- what time brings --- */
 
+/* What a worker that has not become ready has not done. */
+static const char *awaited(const fcgipm_worker_t *w)
+{
+    const fcgipm_setting_t *s = w->app->setting;
+
+    if (s->ready == FCGIPM_READY_NOTIFY && !w->notified)
+        return "has not said READY=1";
+    if (!w->probe)
+        return "does not accept connections";
+    return s->probe                        ? "does not answer FcgiProbe"
+           : s->ready == FCGIPM_READY_ANSWER ? "does not answer FCGI_GET_VALUES (FcgiReady Answer)"
+                                           : "does not accept connections";
+}
+
 static int64_t tend_starting(fcgipm_worker_t *w)
 {
     fcgipm_manager_t *m = w->app->manager;
@@ -630,10 +644,7 @@ static int64_t tend_starting(fcgipm_worker_t *w)
         return INT64_MAX;
     if (m->now >= w->start_by_us) {
         if (!w->why[0])
-            snprintf(w->why, sizeof w->why, "%s after %d s (FcgiTimeout start=)",
-                     w->app->setting->ready == FCGIPM_READY_NOTIFY && !w->notified
-                         ? "has not said READY=1"
-                         : "does not accept connections",
+            snprintf(w->why, sizeof w->why, "%s after %d s (FcgiTimeout start=)", awaited(w),
                      (int)(w->app->setting->start_us / 1000000));
         end_probe(w);
         w->failed = true;
