@@ -161,6 +161,12 @@ static const char *check_inside(cmd_parms *cmd, const char *name)
     return NULL;
 }
 
+/* ServerName may leave the port out; <VirtualHost> says it. */
+static unsigned vhost_port(const server_rec *s)
+{
+    return s->port || !s->addrs ? s->port : s->addrs->host_port;
+}
+
 static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
 {
     const char *end = strrchr(args, '>');
@@ -190,7 +196,7 @@ static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
     setting->vhost = cmd->server->is_virtual
                          ? apr_psprintf(cmd->pool, "%s:%u",
                                         cmd->server->server_hostname ? cmd->server->server_hostname : "",
-                                        (unsigned)cmd->server->port)
+                                        vhost_port(cmd->server))
                          : "";
     current = setting;
     current_block = name;

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include "wire/record.h"
 
-#define FCGIPM_TRACE_CONTENT 96
+#define FCGIPM_TRACE_CONTENT 512
 
 typedef struct fcgipm_trace_side {
     fcgipm_record_reader_t reader;
