@@ -136,8 +136,8 @@ static void put_server(void *ctx, const fcgipm_view_server_t *s)
 {
     metrics_t *m = ctx;
 
-    begin(m, "info", "info", "Version of mod_fcgipm.");
-    fcgipm_print_fmt(&m->print, "fcgipm_info{version=\"%s\"} 1\n", s->version);
+    begin(m, "build", "info", "Version of mod_fcgipm.");
+    fcgipm_print_fmt(&m->print, "fcgipm_build_info{version=\"%s\"} 1\n", s->version);
     begin(m, "manager_up", "gauge", "1: a manager process is there.");
     fcgipm_print_fmt(&m->print, "fcgipm_manager_up %d\n", s->manager_pid != 0);
     begin(m, "manager_starts", "counter", "Starts of a manager process.");
