@@ -201,8 +201,7 @@ static int64_t load_number(const fcgipm_setting_t *s, const fcgipm_setting_row_t
     return *(const uint32_t *)at;
 }
 
-static const char *parse_number(void *s, const fcgipm_setting_row_t *row, const char *text,
-                                apr_pool_t *pool)
+static const char *parse_number(void *s, const fcgipm_setting_row_t *row, const char *text, apr_pool_t *pool)
 {
     const number_kind_t *kind = &number_kinds[row->kind];
     const char *off = row->kind == FCGIPM_KIND_DURATION && row->min == 0 ? " or off" : "";
@@ -226,8 +225,7 @@ static const char *parse_number(void *s, const fcgipm_setting_row_t *row, const 
 /* --- the other kinds
  * ------------------------------------------------------------------------------------------------ */
 
-static const char *parse_choice(void *s, const fcgipm_setting_row_t *row, const char *text,
-                                apr_pool_t *pool)
+static const char *parse_choice(void *s, const fcgipm_setting_row_t *row, const char *text, apr_pool_t *pool)
 {
     char *words = apr_pstrdup(pool, row->words), *last, *word;
     uint32_t index = 0;
@@ -241,8 +239,7 @@ static const char *parse_choice(void *s, const fcgipm_setting_row_t *row, const 
     return apr_psprintf(pool, "%s: not known; write one of %s", title(row, text, pool), row->words);
 }
 
-static const char *parse_address(void *s, const fcgipm_setting_row_t *row, const char *text,
-                                 apr_pool_t *pool)
+static const char *parse_address(void *s, const fcgipm_setting_row_t *row, const char *text, apr_pool_t *pool)
 {
     fcgipm_addr_t addr;
     fcgipm_fault_t fault;
@@ -254,8 +251,7 @@ static const char *parse_address(void *s, const fcgipm_setting_row_t *row, const
     return NULL;
 }
 
-static const char *push(void *s, const fcgipm_setting_row_t *row, const char *text,
-                        apr_pool_t *pool)
+static const char *push(void *s, const fcgipm_setting_row_t *row, const char *text, apr_pool_t *pool)
 {
     apr_array_header_t **list = member(s, row);
 
@@ -282,8 +278,7 @@ static const char *unprintable(const fcgipm_setting_row_t *row, apr_pool_t *pool
                         row->directive, row->syntax);
 }
 
-const char *fcgipm_setting_parse(void *s, const fcgipm_setting_row_t *row, const char *text,
-                                 apr_pool_t *pool)
+const char *fcgipm_setting_parse(void *s, const fcgipm_setting_row_t *row, const char *text, apr_pool_t *pool)
 {
     switch (row->kind) {
     case FCGIPM_KIND_CHOICE:
@@ -350,8 +345,9 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
     for (int i = 0; s->watch && i < s->watch->nelts; i++) {
         const char *file = APR_ARRAY_IDX(s->watch, i, const char *);
         if (file[0] != '/' && strcasecmp(file, "Command"))
-            return apr_psprintf(pool, "FcgiWatch %s: not a full path; write one that begins with /, or Command "
-                                      "for the program itself",
+            return apr_psprintf(pool,
+                                "FcgiWatch %s: not a full path; write one that begins with /, or Command "
+                                "for the program itself",
                                 file);
     }
     if (s->slow_command && s->slow_command->nelts &&

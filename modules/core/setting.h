@@ -46,9 +46,9 @@ typedef struct fcgipm_setting {
     const char *probe;             /* path to ask for, NULL = FCGI_GET_VALUES */
     int64_t probe_every_us;        /* idle processes, 0 = never */
     int64_t probe_timeout_us;
-    apr_array_header_t *watch; /* of const char *: files whose change restarts the pool; "Command": the
-                                  program */
-    int64_t slow_us;           /* 0 = off */
+    apr_array_header_t *watch;        /* of const char *: files whose change restarts the pool; "Command": the
+                                         program */
+    int64_t slow_us;                  /* 0 = off */
     apr_array_header_t *slow_command; /* NULL = what /proc says */
 } fcgipm_setting_t;
 

@@ -107,11 +107,13 @@
       "The same when the process and all that it has forked use more memory than this; looked at every 10 "  \
       "seconds; 0: never.")                                                                                  \
     X("FcgiRecycle", "measure", CHOICE, recycle_measure, 0, 1, "PSS", "PSS|RSS", "measure=PSS|RSS", 1,       \
-      "How memory= counts. PSS: memory shared with other processes counts in part, as it is. RSS: it counts " \
+      "How memory= counts. PSS: memory shared with other processes counts in part, as it is. RSS: it "       \
+      "counts "                                                                                              \
       "whole in each.")                                                                                      \
     X("FcgiReady", NULL, CHOICE, ready, 0, 2, "Auto", "Auto|Answer|Notify", "Auto | Answer | Notify", 1,     \
       "When a new process is ready for requests. Auto: when it takes a connection and reads from it. "       \
-      "Answer: when it has answered FCGI_GET_VALUES, which php-cgi does and libfcgi does not. Notify: when it says "    \
+      "Answer: when it has answered FCGI_GET_VALUES, which php-cgi does and libfcgi does not. Notify: when " \
+      "it says "                                                                                             \
       "READY=1 to NOTIFY_SOCKET, as with systemd. In each case also after FcgiProbe's request, if there is " \
       "one.")                                                                                                \
     X("FcgiProbe", NULL, STRING, probe, 0, 0, NULL, NULL, "[/path]", 1,                                      \
@@ -139,7 +141,8 @@
 /* What is said once for the whole server: directive, kind, member, min, max, default, syntax, doc. */
 #define FCGIPM_GLOBALS(X)                                                                                    \
     X("FcgiMaxWorkers", COUNT, max_workers, 0, 14000, "0", "number",                                         \
-      "Most processes of all applications together; 0: no limit but their own. When one more is needed, the " \
+      "Most processes of all applications together; 0: no limit but their own. When one more is needed, "    \
+      "the "                                                                                                 \
       "idle process that was used longest ago ends for it, whichever application it belongs to; if all are " \
       "busy, requests wait.")                                                                                \
     X("FcgiMemoryBudget", SIZE, memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "0", "size",                        \

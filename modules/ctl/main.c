@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fcgipmctl: what an administrator sees of the applications and tells their manager, see fcgipmctl.8. Orders go
- * over the manager's socket (pm/control.c); what is shown is read from the board, whose descriptor comes over
- * the same socket, for reading only: so it works while the manager is busy, and shows what httpd's page shows.
+ * fcgipmctl: what an administrator sees of the applications and tells their manager, see fcgipmctl.8. Orders
+ * go over the manager's socket (pm/control.c); what is shown is read from the board, whose descriptor comes
+ * over the same socket, for reading only: so it works while the manager is busy, and shows what httpd's page
+ * shows.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -85,7 +86,7 @@ static int call(const char *line)
     if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0 ||
         send(fd, line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line)) {
         fprintf(stderr, "fcgipmctl: %s: %s%s\n", addr.sun_path, strerror(errno),
-                errno == EACCES                             ? "; only root may do this"
+                errno == EACCES                            ? "; only root may do this"
                 : errno == ENOENT || errno == ECONNREFUSED ? "; is httpd running with mod_fcgipm? (-d DIR)"
                                                            : "");
         close(fd);
@@ -109,8 +110,7 @@ static bool hear(int fd, char *line, size_t cap, int *pass_fd)
 
     close(fd);
     if (n <= 0) {
-        fprintf(stderr, "fcgipmctl: the manager does not answer%s\n",
-                n == 0 ? "; only root may ask it" : "");
+        fprintf(stderr, "fcgipmctl: the manager does not answer%s\n", n == 0 ? "; only root may ask it" : "");
         return false;
     }
     line[n] = '\0';
@@ -173,7 +173,8 @@ static void put_server(void *ctx, const fcgipm_view_server_t *s)
 {
     (void)ctx;
     if (s->manager_pid)
-        printf("mod_fcgipm %s, manager pid %u, configuration %u\n", s->version, s->manager_pid, s->generation);
+        printf("mod_fcgipm %s, manager pid %u, configuration %u\n", s->version, s->manager_pid,
+               s->generation);
     else
         printf("mod_fcgipm %s, no manager is running\n", s->version);
 }
@@ -470,8 +471,9 @@ static int run(int argc, char **argv)
         return do_decode(argc - 1, argv + 1);
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (!strcmp(argv[0], plain[i].name))
-            return argc - 1 < plain[i].least || argc - 1 > plain[i].most ? usage_error("wrong words after", argv[0])
-                                                                         : do_order(argc, argv);
+            return argc - 1 < plain[i].least || argc - 1 > plain[i].most
+                       ? usage_error("wrong words after", argv[0])
+                       : do_order(argc, argv);
     return usage_error("unknown command", argv[0]);
 }
 

@@ -264,11 +264,11 @@ static apr_status_t check_limits(fcgipm_exchange_t *x)
         return failed(x, APR_TIMEUP, x->any_byte ? "answer" : "first byte",
                       "the request took too long (FcgiTimeout request=)");
     if (silence_us(x) && now_us - x->last_us >= silence_us(x))
-        return failed(
-            x, APR_TIMEUP, x->any_byte ? "answer" : "first byte",
-            x->any_byte       ? "the application fell silent in the middle of its answer (FcgiTimeout read=)"
-            : x->firstbyte_us ? "the application did not answer in time (FcgiTimeout firstbyte=)"
-                              : "the application did not answer in time (FcgiTimeout read=)");
+        return failed(x, APR_TIMEUP, x->any_byte ? "answer" : "first byte",
+                      x->any_byte
+                          ? "the application fell silent in the middle of its answer (FcgiTimeout read=)"
+                      : x->firstbyte_us ? "the application did not answer in time (FcgiTimeout firstbyte=)"
+                                        : "the application did not answer in time (FcgiTimeout read=)");
     if (x->slow_us && now_us - x->started_us >= x->slow_us) {
         x->slow_us = 0;
         if (x->ops->slow)

@@ -59,11 +59,11 @@ typedef struct fcgipm_exchange {
     int client_fd;             /* -1: none; polled for POLLRDHUP|POLLHUP|POLLERR only */
     const unsigned char *head; /* BEGIN_REQUEST and PARAMS, id 1 */
     size_t head_len;
-    int64_t read_us;     /* longest silence, 0 = off */
+    int64_t read_us;      /* longest silence, 0 = off */
     int64_t firstbyte_us; /* longest wait for the first byte of the answer, 0 = as read_us */
     int64_t slow_us;      /* tell ops->slow after this time, 0 = never */
     bool traced;          /* tell ops->trace */
-    int64_t deadline_us; /* apr_time_now() limit of the whole request, 0 = none */
+    int64_t deadline_us;  /* apr_time_now() limit of the whole request, 0 = none */
     fcgipm_exchange_result_t result;
     fcgipm_fault_t fault; /* why it ended, when not well; phase says how far it had come */
     /* private */

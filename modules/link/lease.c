@@ -268,8 +268,8 @@ static apr_status_t check_share(const attempt_t *a)
         return APR_SUCCESS;
     if (fcgipm_board_load(a->link->env.board, a->pool) >= share->threads)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
-                                "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)", pool_name(a),
-                                share->threads);
+                                "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)",
+                                pool_name(a), share->threads);
     for (unsigned i = 0; i < share->peer_count && load < share->peer_threads; i++)
         load += fcgipm_board_load(a->link->env.board, share->peers[i]);
     if (share->peer_count && load >= share->peer_threads)

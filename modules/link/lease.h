@@ -46,8 +46,8 @@ typedef struct fcgipm_lease {
     bool taken_over;
     bool cut;                     /* the request was not sent whole: a linger cannot keep the connection */
     int64_t queue_us, connect_us; /* how long it took */
-    const char *what;             /* the request, for the manager's log; set by the caller, borrowed; or NULL */
-    int64_t since_us;             /* apr_time_now() when the lease was given */
+    const char *what; /* the request, for the manager's log; set by the caller, borrowed; or NULL */
+    int64_t since_us; /* apr_time_now() when the lease was given */
 } fcgipm_lease_t;
 
 /* What requests may hold of httpd's threads. */

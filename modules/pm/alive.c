@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Idle workers that no longer answer, and stopped ones. A busy worker is judged by its request's own limits. */
+/* Idle workers that no longer answer, and stopped ones. A busy worker is judged by its request's own limits.
+ */
 #include "pm/manager.h"
 
 #include <errno.h>
@@ -73,7 +74,8 @@ static void ask(fcgipm_worker_t *w)
     char path[256];
 
     w->ask_at_us = m->now + s->probe_every_us;
-    if (fcgipm_worker_busy(w) || !fcgipm_board_socket_path(path, sizeof path, m->runtime_dir, w->app->index, w->slot) ||
+    if (fcgipm_worker_busy(w) ||
+        !fcgipm_board_socket_path(path, sizeof path, m->runtime_dir, w->app->index, w->slot) ||
         fcgipm_addr_unix(&addr, path) != APR_SUCCESS || !take_place(w))
         return;
     w->asking = true;

@@ -257,7 +257,9 @@ static fcgipm_policy_in_t look(fcgipm_app_t *app)
     bool prove =
         !app->was_ready && fcgipm_atom_get(&app->manager->board->pool[app->index].route) != app->index;
     bool drained = app->flags & FCGIPM_POOL_DRAINED;
-    fcgipm_policy_in_t in = {.min = drained ? 0 : prove && app->min == 0 ? 1 : app->min,
+    fcgipm_policy_in_t in = {.min = drained                  ? 0
+                                    : prove && app->min == 0 ? 1
+                                                             : app->min,
                              .max = drained ? 0 : app->max,
                              .concurrency = app->setting->concurrency,
                              .waiting = app->flags & FCGIPM_POOL_PAUSED ? 0 : count_waiting(app),

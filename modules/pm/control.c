@@ -81,7 +81,10 @@ fcgipm_control_t *fcgipm_control_open(fcgipm_manager_t *m)
 
 int fcgipm_control_fd(const fcgipm_control_t *control, unsigned nth)
 {
-    return !control ? -1 : nth == 0 ? control->fd : nth <= FCGIPM_CONTROL_PEERS ? control->peers[nth - 1].fd : -1;
+    return !control                      ? -1
+           : nth == 0                    ? control->fd
+           : nth <= FCGIPM_CONTROL_PEERS ? control->peers[nth - 1].fd
+                                         : -1;
 }
 
 /* --- answers --- */
@@ -238,16 +241,17 @@ static void do_scale(fcgipm_app_t *app, const peer_t *peer, char **words)
         return;
     }
     if (!number(words[0], &min) || !number(words[1], &max) || max < 1 || min > max || max > most) {
-        answer(peer, "error scale %s: write MIN and MAX, MIN <= MAX, MAX from 1 to %u, which is the most that "
-                     "FcgiProcesses allows\n",
+        answer(peer,
+               "error scale %s: write MIN and MAX, MIN <= MAX, MAX from 1 to %u, which is the most that "
+               "FcgiProcesses allows\n",
                app->setting->name, most);
         return;
     }
     app->min = min;
     app->max = max;
     keep_orders(app);
-    FCGIPM_LOG(380, FCGIPM_LOG_NOTICE, 0, app->setting->scope, "pool %s: scaled to %u to %u processes (fcgipmctl)",
-               app->setting->name, min, max);
+    FCGIPM_LOG(380, FCGIPM_LOG_NOTICE, 0, app->setting->scope,
+               "pool %s: scaled to %u to %u processes (fcgipmctl)", app->setting->name, min, max);
     answer(peer, "ok pool %s: %u to %u processes, until its block in the configuration changes\n",
            app->setting->name, min, max);
 }
@@ -268,9 +272,8 @@ static const struct order {
     const char *words; /* before the pool's name */
     unsigned more;     /* words after it */
     void (*obey)(fcgipm_app_t *app, const peer_t *peer, char **words);
-} orders[] = {{"restart", 0, do_restart}, {"drain", 0, do_drain},
-              {"pause", 0, do_pause},     {"resume", 0, do_resume},
-              {"scale", 2, do_scale},     {"trace on", 0, do_trace_on},
+} orders[] = {{"restart", 0, do_restart},    {"drain", 0, do_drain}, {"pause", 0, do_pause},
+              {"resume", 0, do_resume},      {"scale", 2, do_scale}, {"trace on", 0, do_trace_on},
               {"trace off", 0, do_trace_off}};
 
 static void obey(fcgipm_manager_t *m, const peer_t *peer, char *line)
@@ -291,7 +294,7 @@ static void obey(fcgipm_manager_t *m, const peer_t *peer, char *line)
         for (char *word = strtok_r(line + len, " ", &last); word && count < WORDS_MAX;
              word = strtok_r(NULL, " ", &last))
             words[count++] = word;
-        if (count != 1 + orders[i].more)
+        if (!words[0] || count != 1 + orders[i].more)
             answer(peer, "error %s: wrong number of words\n", orders[i].words);
         else if ((app = find(m, peer, words[0])))
             orders[i].obey(app, peer, words + 1);

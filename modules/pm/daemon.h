@@ -17,11 +17,11 @@
 typedef struct fcgipm_daemon_env {
     fcgipm_board_t *board;
     fcgipm_registry_t *registry;
-    int lifeline_fd;            /* read end; EOF = the parent is gone or wants us to stop all */
-    int orders_fd;              /* manager's end, share/msg.h */
-    int requests_fd;            /* manager's end */
-    int board_fd;               /* of the board's memory, passed to fcgipmctl; -1: none */
-    const int *wake_fds;        /* eventfd per httpd child, see link/lease.h */
+    int lifeline_fd;     /* read end; EOF = the parent is gone or wants us to stop all */
+    int orders_fd;       /* manager's end, share/msg.h */
+    int requests_fd;     /* manager's end */
+    int board_fd;        /* of the board's memory, passed to fcgipmctl; -1: none */
+    const int *wake_fds; /* eventfd per httpd child, see link/lease.h */
     unsigned wake_count;
     const unsigned char *world; /* first configuration (borrowed) */
     size_t world_len;

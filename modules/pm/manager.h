@@ -43,16 +43,16 @@ typedef struct fcgipm_worker {
     uint64_t start_time;
     bool adopted; /* not our child: death is learnt from pidfd */
     bool exec_done;
-    bool hung;   /* stopped because a request hung: not held against the pool */
-    bool failed; /* stopped because it does not start */
-    bool owed;   /* somebody waited in the backlog when it was started */
-    bool substitute; /* started to replace an outdated one */
-    bool notified;   /* it has said READY=1 */
-    bool dumped;     /* a slow log command looks at it: it is not killed before that ends */
+    bool hung;               /* stopped because a request hung: not held against the pool */
+    bool failed;             /* stopped because it does not start */
+    bool owed;               /* somebody waited in the backlog when it was started */
+    bool substitute;         /* started to replace an outdated one */
+    bool notified;           /* it has said READY=1 */
+    bool dumped;             /* a slow log command looks at it: it is not killed before that ends */
     fcgipm_leave_t outdated; /* RECYCLED or RESTARTED: to be replaced */
     fcgipm_leave_t leave;
     int pidfd, listen_fd, out_fd, report_fd;
-    fcgipm_question_t *probe; /* the question that it has been asked, or NULL */
+    fcgipm_question_t *probe;  /* the question that it has been asked, or NULL */
     bool asking;               /* ... while it was idle, on ask_seat */
     uint32_t ask_seat, chance; /* chance: of this process, for its limits */
     uint64_t ask_word;
@@ -60,8 +60,8 @@ typedef struct fcgipm_worker {
     int64_t born_us, exec_us, ready_us; /* monotonic; 0: not yet */
     int64_t start_by_us, probe_at_us, kill_at_us, drain_by_us, idle_since_us;
     uint64_t seen_requests, memory;
-    uint32_t stopped_looks; /* how often in a row it was found in state T */
-    char why[256];          /* why it did not start, or is being stopped */
+    uint32_t stopped_looks;  /* how often in a row it was found in state T */
+    char why[256];           /* why it did not start, or is being stopped */
     fcgipm_output_t *output; /* of the app's pool, made at the first start */
 } fcgipm_worker_t;
 
@@ -120,10 +120,10 @@ struct fcgipm_manager {
     uint32_t app_end; /* one behind the highest index in use */
     int64_t script_window_us;
     unsigned script_count;
-    uint32_t processes; /* of all pools, as of this turn */
-    uint64_t memory;    /* PSS of all, as of the last look */
+    uint32_t processes;                               /* of all pools, as of this turn */
+    uint64_t memory;                                  /* PSS of all, as of the last look */
     int64_t memory_at_us, watch_at_us, stopped_at_us; /* the next look at each */
-    struct fcgipm_control *control; /* may be NULL */
+    struct fcgipm_control *control;                   /* may be NULL */
     struct fcgipm_slow *slow;
     int notify_fd;
     uint64_t oom_kills; /* of the kernel, as last seen */

@@ -17,7 +17,8 @@ typedef struct fcgipm_memory {
     uint64_t pss;   /* out, always */
 } fcgipm_memory_t;
 
-/* Fills bytes and pss of each entry; sorts them by session. A process that left its session is not counted. */
+/* Fills bytes and pss of each entry; sorts them by session. A process that left its session is not counted.
+ */
 void fcgipm_memory_measure(fcgipm_memory_t *sessions, size_t count);
 /* The kernel's own count of processes killed by its OOM killer since boot; 0 if it does not say. */
 uint64_t fcgipm_memory_oom_kills(void);

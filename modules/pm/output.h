@@ -21,7 +21,7 @@ typedef struct fcgipm_output {
     size_t len;
     int64_t window_us; /* begin of the current second's window */
     unsigned in_window, dropped;
-    uint64_t lines, lost; /* since the worker's start */
+    uint64_t lines, lost;               /* since the worker's start */
     char last[FCGIPM_OUTPUT_LAST][200]; /* the last lines, a ring */
     unsigned last_count;
 } fcgipm_output_t;

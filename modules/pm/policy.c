@@ -27,23 +27,35 @@ uint32_t fcgipm_policy_missing(const fcgipm_policy_in_t *in)
     return least(least(more, in->max - have), in->free_slots);
 }
 
+/* Whose substitute is ready may go; and when there is one too many without anybody knowing for whom it came
+ * (the manager that did has died), one of them may go all the same. Never below min: another may have died
+ * meanwhile. */
+static uint32_t relieve(const fcgipm_policy_in_t *in)
+{
+    uint32_t have = in->starting + in->ready, may_go = in->relieved;
+    if (may_go == 0 && in->starting == 0 && have > in->max)
+        may_go = have - in->max;
+    if (in->ready <= in->min)
+        return 0;
+    return least(least(may_go, in->outdated), in->ready - in->min);
+}
+
 /* One more than the pool may have otherwise, so that the outdated one can stay until it is ready. */
 static uint32_t substitute(const fcgipm_policy_in_t *in)
 {
     uint32_t have = in->starting + in->ready;
-    return in->outdated > in->relieved && in->starting == 0 && have <= in->max && have > 0 &&
+    return in->outdated > relieve(in) && in->starting == 0 && have <= in->max && have > 0 &&
            in->free_slots > 0;
 }
 
 static uint32_t superfluous(const fcgipm_policy_in_t *in)
 {
-    uint32_t have = in->starting + in->ready, idle;
+    uint32_t have = in->starting + in->ready - relieve(in);
     if (have > in->max && (in->outdated == 0 || in->max == 0)) /* the pool was made smaller */
         return have - in->max;
     if (in->waiting || have <= in->min)
         return 0;
-    idle = least(in->idle_long, have - in->min);
-    return idle;
+    return least(in->idle_long, have - in->min);
 }
 
 /* For waiting requests only: what is merely missing to min must not push out what others use. */
@@ -51,16 +63,6 @@ static uint32_t beyond_room(const fcgipm_policy_in_t *in, uint32_t missing)
 {
     uint32_t more = least(demand(in), missing);
     return more > in->room ? more - in->room : 0;
-}
-
-/* Whose substitute is ready may go; and when there is one too many without anybody knowing for whom it came (the
- * manager that did has died), one of them may go all the same. */
-static uint32_t relieve(const fcgipm_policy_in_t *in)
-{
-    uint32_t have = in->starting + in->ready, may_go = in->relieved;
-    if (may_go == 0 && in->starting == 0 && have > in->max)
-        may_go = have - in->max;
-    return least(may_go, in->outdated);
 }
 
 fcgipm_policy_out_t fcgipm_policy_size(const fcgipm_policy_in_t *in, fcgipm_tally_t *tally, int64_t now_us)

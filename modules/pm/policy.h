@@ -2,10 +2,10 @@
 #ifndef FCGIPM_PM_POLICY_H
 #define FCGIPM_PM_POLICY_H
 /*
- * What: how many workers a pool should have, which of them have served their time, and who goes when all pools
- * together have too many: (settings, counts, history, now) -> decisions. Pure. Who calls: the manager, tests.
- * The counts of waiting requests, requests served and idle workers come from the board: hints, so the answer
- * is bounded by the settings whatever they say.
+ * What: how many workers a pool should have, which of them have served their time, and who goes when all
+ * pools together have too many: (settings, counts, history, now) -> decisions. Pure. Who calls: the manager,
+ * tests. The counts of waiting requests, requests served and idle workers come from the board: hints, so the
+ * answer is bounded by the settings whatever they say.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,11 +55,11 @@ fcgipm_recycle_t fcgipm_policy_recycle(const fcgipm_setting_t *s, uint64_t reque
 
 /* A worker that could go to make room. */
 typedef struct fcgipm_policy_candidate {
-    int64_t used_us;  /* when it last had a request */
-    uint64_t memory;  /* bytes */
-    void *worker;     /* the caller's */
+    int64_t used_us; /* when it last had a request */
+    uint64_t memory; /* bytes */
+    void *worker;    /* the caller's */
 } fcgipm_policy_candidate_t;
-/* Order by last use and say how many of the first ones must go so that `count` processes and `bytes` of memory
- * come free; all of them if that is not enough. */
+/* Order by last use and say how many of the first ones must go so that `count` processes and `bytes` of
+ * memory come free; all of them if that is not enough. */
 size_t fcgipm_policy_evict(fcgipm_policy_candidate_t *candidates, size_t n, uint32_t count, uint64_t bytes);
 #endif

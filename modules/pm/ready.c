@@ -35,11 +35,18 @@ static bool put(fcgipm_pairs_writer_t *w, const char *name, const char *value, s
 /* The path as every kind of application looks for it: routers in PATH_INFO, PHP in SCRIPT_FILENAME. */
 static size_t request_bytes(fcgipm_question_t *q, unsigned char *out, size_t cap, const char *path)
 {
-    static const char *const fixed[][2] = {
-        {"GATEWAY_INTERFACE", "CGI/1.1"}, {"SERVER_PROTOCOL", "HTTP/1.1"},  {"SERVER_SOFTWARE", "mod_fcgipm"},
-        {"REQUEST_METHOD", "GET"},        {"SCRIPT_NAME", ""},              {"SERVER_NAME", "localhost"},
-        {"SERVER_PORT", "80"},            {"REMOTE_ADDR", "127.0.0.1"},     {"HTTP_HOST", "localhost"},
-        {"CONTENT_LENGTH", ""},           {"HTTP_USER_AGENT", "mod_fcgipm probe"}, {"REDIRECT_STATUS", "200"}};
+    static const char *const fixed[][2] = {{"GATEWAY_INTERFACE", "CGI/1.1"},
+                                           {"SERVER_PROTOCOL", "HTTP/1.1"},
+                                           {"SERVER_SOFTWARE", "mod_fcgipm"},
+                                           {"REQUEST_METHOD", "GET"},
+                                           {"SCRIPT_NAME", ""},
+                                           {"SERVER_NAME", "localhost"},
+                                           {"SERVER_PORT", "80"},
+                                           {"REMOTE_ADDR", "127.0.0.1"},
+                                           {"HTTP_HOST", "localhost"},
+                                           {"CONTENT_LENGTH", ""},
+                                           {"HTTP_USER_AGENT", "mod_fcgipm probe"},
+                                           {"REDIRECT_STATUS", "200"}};
     size_t name_len = strcspn(path, "?"), used;
     const char *query = path[name_len] ? path + name_len + 1 : "";
     unsigned id = fcgipm_mux_begin(&q->mux, NULL);

@@ -5,7 +5,8 @@
  * What: a question to a worker, and whether it has answered: is it serving, or does it only exist? Never
  * blocks. Who calls: the manager: for a new worker until it is ready, for an idle one now and then.
  * Owns: a question is malloc'ed and owns its connection; fcgipm_ready_close ends both.
- * Always true: what the application sends is read within bounds by wire/, and never believed beyond yes or no.
+ * Always true: what the application sends is read within bounds by wire/, and never believed beyond yes or
+ * no.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -128,8 +128,7 @@ static uint32_t restarting(const fcgipm_app_t *app)
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < app->geometry.slot_count; i++)
-        count += fcgipm_worker_alive(&app->workers[i]) &&
-                 app->workers[i].outdated == FCGIPM_LEAVE_RESTARTED;
+        count += fcgipm_worker_alive(&app->workers[i]) && app->workers[i].outdated == FCGIPM_LEAVE_RESTARTED;
     return count;
 }
 
@@ -206,8 +205,8 @@ bool fcgipm_refresh_changed(fcgipm_app_t *app)
         fcgipm_watched_t *file = &APR_ARRAY_IDX(app->watched, i, fcgipm_watched_t), was = *file;
 
         look_at_file(file);
-        if (file->size >= 0 && (file->inode != was.inode || file->changed_ns != was.changed_ns ||
-                                file->size != was.size))
+        if (file->size >= 0 &&
+            (file->inode != was.inode || file->changed_ns != was.changed_ns || file->size != was.size))
             changed = true;
         else if (file->size < 0)
             *file = was; /* compared with what it was before it went */

@@ -19,8 +19,8 @@
 #define ARGS_MAX  64
 
 typedef struct command {
-    pid_t pid; /* 0: free, or over */
-    int fd;    /* -1: free */
+    pid_t pid;               /* 0: free, or over */
+    int fd;                  /* -1: free */
     fcgipm_worker_t *worker; /* valid while its generation is ours */
     uint32_t pool, generation;
     pid_t about;
@@ -231,8 +231,9 @@ bool fcgipm_slow_note(fcgipm_worker_t *w, const char *what, uint32_t ms, bool hu
     app->slow_us = m->now;
     fcgipm_log_escape(url, sizeof url, what, strlen(what));
     proc_story(story, sizeof story, w->pid);
-    FCGIPM_LOG(376, FCGIPM_LOG_WARN, 0, app->setting->scope, "pool %s slot %u pid %d: %s request, %u ms: %s; %s",
-               app->setting->name, w->slot, (int)w->pid, hung ? "hung" : "slow", ms, url, story);
+    FCGIPM_LOG(376, FCGIPM_LOG_WARN, 0, app->setting->scope,
+               "pool %s slot %u pid %d: %s request, %u ms: %s; %s", app->setting->name, w->slot, (int)w->pid,
+               hung ? "hung" : "slow", ms, url, story);
     return command && command->nelts && start(m->slow, w);
 }
 

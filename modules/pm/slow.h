@@ -22,7 +22,7 @@ bool fcgipm_slow_note(fcgipm_worker_t *w, const char *what, uint32_t ms, bool hu
 int fcgipm_slow_fd(const fcgipm_slow_t *slow, unsigned nth);
 /* Read what commands have written; end those that are over or too long. Returns when to be called next. */
 int64_t fcgipm_slow_tend(fcgipm_slow_t *slow);
-/* A child of ours that is no worker is dead and about to be reaped: if it is a command, its group goes with it
- * while the number is still its own. */
+/* A child of ours that is no worker is dead and about to be reaped: if it is a command, its group goes with
+ * it while the number is still its own. */
 void fcgipm_slow_bury(fcgipm_slow_t *slow, pid_t pid);
 #endif

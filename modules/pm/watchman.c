@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is looked at now and then, over all pools: watched files, memory, stopped processes, and who makes room
- * for whom. */
+/* What is looked at now and then, over all pools: watched files, memory, stopped processes, and who makes
+ * room for whom. */
 #include "pm/manager.h"
 
 #include <stdio.h>
@@ -55,9 +55,9 @@ static size_t list_sessions(const fcgipm_manager_t *m, fcgipm_memory_t *list)
         for (uint32_t slot = 0; app && wants_memory(m, app) && slot < app->geometry.slot_count; slot++)
             if (app->workers[slot].pid > 1) {
                 if (list)
-                    list[count] = (fcgipm_memory_t){
-                        .session = app->workers[slot].pid,
-                        .rss = app->setting->recycle_measure == FCGIPM_MEASURE_RSS};
+                    list[count] =
+                        (fcgipm_memory_t){.session = app->workers[slot].pid,
+                                          .rss = app->setting->recycle_measure == FCGIPM_MEASURE_RSS};
                 count++;
             }
     }
@@ -127,8 +127,8 @@ static size_t list_idle(const fcgipm_manager_t *m, fcgipm_policy_candidate_t *li
             fcgipm_worker_t *w = &m->apps[i]->workers[slot];
 
             if (w->state == FCGIPM_SLOT_READY && w->pid > 1 && !fcgipm_worker_busy(w) && count < cap)
-                list[count++] = (fcgipm_policy_candidate_t){
-                    .used_us = last_use(w), .memory = w->memory, .worker = w};
+                list[count++] =
+                    (fcgipm_policy_candidate_t){.used_us = last_use(w), .memory = w->memory, .worker = w};
         }
     return count;
 }

@@ -20,7 +20,7 @@
 
 #define DRAIN_LOOK_US 100000
 #define HUNG_STOP_US  2000000 /* who hangs gets no more time than this */
-#define LOUD_FAILURES 10 /* then the delay has reached its cap */
+#define LOUD_FAILURES 10      /* then the delay has reached its cap */
 
 void fcgipm_worker_init(fcgipm_worker_t *w, fcgipm_app_t *app, uint32_t slot)
 {
@@ -133,7 +133,8 @@ static void begin(fcgipm_worker_t *w)
     fcgipm_manager_t *m = w->app->manager;
     fcgipm_board_slot_t *seen = &m->board->slot[w->row];
 
-    w->hung = w->failed = w->exec_done = w->adopted = w->substitute = w->notified = w->dumped = w->asking = false;
+    w->hung = w->failed = w->exec_done = w->adopted = w->substitute = w->notified = w->dumped = w->asking =
+        false;
     w->outdated = w->leave = FCGIPM_LEAVE_NONE;
     w->ready_us = w->exec_us = w->kill_at_us = w->drain_by_us = w->probe_at_us = w->ask_at_us = 0;
     w->seen_requests = w->memory = 0;
@@ -232,7 +233,7 @@ static void became_ready(fcgipm_worker_t *w)
 static void ask_again(fcgipm_worker_t *w)
 {
     const fcgipm_setting_t *setting = w->app->setting;
-    fcgipm_ready_mode_t mode = setting->probe                         ? FCGIPM_READY_REQUEST
+    fcgipm_ready_mode_t mode = setting->probe                          ? FCGIPM_READY_REQUEST
                                : setting->ready == FCGIPM_READY_ANSWER ? FCGIPM_READY_VALUES
                                                                        : FCGIPM_READY_SIGN;
     fcgipm_addr_t addr;
@@ -629,9 +630,9 @@ static const char *awaited(const fcgipm_worker_t *w)
         return "has not said READY=1";
     if (!w->probe)
         return "does not accept connections";
-    return s->probe                        ? "does not answer FcgiProbe"
+    return s->probe                          ? "does not answer FcgiProbe"
            : s->ready == FCGIPM_READY_ANSWER ? "does not answer FCGI_GET_VALUES (FcgiReady Answer)"
-                                           : "does not accept connections";
+                                             : "does not accept connections";
 }
 
 static int64_t tend_starting(fcgipm_worker_t *w)
@@ -688,8 +689,8 @@ static int64_t tend_ending(fcgipm_worker_t *w)
         return w->kill_at_us;
     fcgipm_stat_kills_add(m->board, w->app->index, 1);
     FCGIPM_LOG(318, FCGIPM_LOG_WARN, 0, w->app->setting->scope,
-               "pool %s slot %u pid %d: did not end after TERM (FcgiTimeout stop=): KILL", w->app->setting->name, w->slot,
-               (int)w->pid);
+               "pool %s slot %u pid %d: did not end after TERM (FcgiTimeout stop=): KILL",
+               w->app->setting->name, w->slot, (int)w->pid);
     signal_group(w, SIGKILL);
     w->kill_at_us = m->now + 1000000;
     return w->kill_at_us;

@@ -202,9 +202,11 @@ static void put_server(void *ctx, const fcgipm_view_server_t *s)
 static void put_orders(fcgipm_print_t *p, const fcgipm_view_pool_t *pool)
 {
     if (pool->drained)
-        fcgipm_print_str(p, "<div class=\"note WARMING\">Drained: requests are refused until fcgipmctl resume.</div>\n");
+        fcgipm_print_str(
+            p, "<div class=\"note WARMING\">Drained: requests are refused until fcgipmctl resume.</div>\n");
     if (pool->paused)
-        fcgipm_print_str(p, "<div class=\"note WARMING\">Paused: requests wait until fcgipmctl resume.</div>\n");
+        fcgipm_print_str(p,
+                         "<div class=\"note WARMING\">Paused: requests wait until fcgipmctl resume.</div>\n");
     if (pool->traced)
         fcgipm_print_str(p, "<div class=\"note\">Trace is on: each record goes to the error log.</div>\n");
     if (strcmp(pool->restart, "running") == 0) {
@@ -213,8 +215,9 @@ static void put_orders(fcgipm_print_t *p, const fcgipm_view_pool_t *pool)
         fcgipm_print_str(p, " still to be replaced.</div>\n");
     }
     if (strcmp(pool->restart, "failed") == 0)
-        fcgipm_print_str(p, "<div class=\"note BACKOFF\">The last restart failed: the new workers did not start, "
-                            "the old ones stay.</div>\n");
+        fcgipm_print_str(
+            p, "<div class=\"note BACKOFF\">The last restart failed: the new workers did not start, "
+               "the old ones stay.</div>\n");
 }
 
 static void put_note(fcgipm_print_t *p, const fcgipm_view_pool_t *pool)
@@ -229,12 +232,12 @@ static void put_note(fcgipm_print_t *p, const fcgipm_view_pool_t *pool)
     if (backoff) {
         fcgipm_print_str(p, "<div class=\"note BACKOFF\">Its workers do not start: ");
         put_plural(p, pool->failures, "failure");
-        fcgipm_print_fmt(p, " in a row, next try in %" PRIu32 " s.</div>\n",
-                         pool->retry_s);
+        fcgipm_print_fmt(p, " in a row, next try in %" PRIu32 " s.</div>\n", pool->retry_s);
     }
     put_orders(p, pool);
     if (*pool->trouble) {
-        fcgipm_print_fmt(p, "<div class=\"note%s\">Last trouble, ", pool->trouble_age_s < 600 ? " WARMING" : "");
+        fcgipm_print_fmt(p, "<div class=\"note%s\">Last trouble, ",
+                         pool->trouble_age_s < 600 ? " WARMING" : "");
         put_span(p, pool->trouble_age_s);
         fcgipm_print_str(p, " ago: <bdi>");
         fcgipm_print_html_escaped(p, pool->trouble);
@@ -289,7 +292,8 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *pool, const fcgipm_v
 
     if (!h->table)
         fcgipm_print_str(p, "<div class=\"scroll\"><table><thead><tr><th>#</th><th>state</th><th>pid</th>"
-                            "<th>for</th><th>requests</th><th>busy</th><th class=\"opt\">memory</th><th class=\"opt\">start</th>"
+                            "<th>for</th><th>requests</th><th>busy</th><th class=\"opt\">memory</th><th "
+                            "class=\"opt\">start</th>"
                             "<th class=\"opt\">deaths</th></tr></thead><tbody>\n");
     h->table = true;
     fcgipm_print_fmt(p, "<tr><td>%" PRIu32 "</td><td>", w->slot);
@@ -308,8 +312,7 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *pool, const fcgipm_v
         put_bytes(p, w->memory);
     else
         fcgipm_print_str(p, "&ndash;");
-    fcgipm_print_fmt(p,
-                     "</td><td class=\"opt\">%" PRIu32 "</td><td class=\"opt\">%" PRIu32 "</td></tr>\n",
+    fcgipm_print_fmt(p, "</td><td class=\"opt\">%" PRIu32 "</td><td class=\"opt\">%" PRIu32 "</td></tr>\n",
                      w->generation, w->deaths);
 }
 
@@ -334,7 +337,8 @@ static void put_bound(fcgipm_print_t *p, unsigned cell)
                                                     : fcgipm_histogram_bound_us[FCGIPM_HISTOGRAM_CELLS - 2];
 
     fcgipm_print_str(p, cell < FCGIPM_HISTOGRAM_CELLS - 1 ? "&le; " : "&gt; ");
-    fcgipm_print_fmt(p, us < 1000000 ? "%.3g ms" : "%.3g s", us < 1000000 ? (double)us / 1e3 : (double)us / 1e6);
+    fcgipm_print_fmt(p, us < 1000000 ? "%.3g ms" : "%.3g s",
+                     us < 1000000 ? (double)us / 1e3 : (double)us / 1e6);
 }
 
 /* The cell below which nine of ten lie, as a word; and the bars, relative to the longest. */
@@ -391,7 +395,8 @@ void fcgipm_html_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print
     fcgipm_view_walk(board, now_us, &visitor, &html);
     fcgipm_print_str(&html.print, "</main><footer>mod_fcgipm " FCGIPM_VERSION " &middot; ");
     put_time(&html.print, now_us > 0 ? (uint64_t)now_us / 1000000 : 0);
-    fcgipm_print_str(&html.print, " &middot; <a href=\"?json\">JSON</a> &middot; <a href=\"?openmetrics\">OpenMetrics</a> &middot; <a href=\"?auto\">text</a>"
+    fcgipm_print_str(&html.print, " &middot; <a href=\"?json\">JSON</a> &middot; <a "
+                                  "href=\"?openmetrics\">OpenMetrics</a> &middot; <a href=\"?auto\">text</a>"
                                   "</footer></body></html>\n");
     fcgipm_print_close(&html.print);
 }

@@ -73,8 +73,8 @@ static void put_pool(void *ctx, const fcgipm_view_pool_t *p)
     fcgipm_print_fmt(&j->print, ",\"waiting\":%" PRIu32 ",\"queue\":%" PRIu32, p->waiting, p->places);
     fcgipm_print_str(&j->print, ",");
     put_string(j, "vhost", p->vhost);
-    fcgipm_print_fmt(&j->print, ",\"min\":%" PRIu32 ",\"max\":%" PRIu32 ",\"memory\":%" PRIu64, p->min, p->max,
-                     p->memory);
+    fcgipm_print_fmt(&j->print, ",\"min\":%" PRIu32 ",\"max\":%" PRIu32 ",\"memory\":%" PRIu64, p->min,
+                     p->max, p->memory);
     fcgipm_print_fmt(&j->print, ",\"paused\":%s,\"drained\":%s,\"traced\":%s", word(p->paused),
                      word(p->drained), word(p->traced));
     fcgipm_print_fmt(&j->print, ",\"restart\":\"%s\",\"restart_age_s\":%" PRIu64 ",\"outdated\":%" PRIu32 ",",
@@ -97,7 +97,8 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *p, const fcgipm_view
     put_string(j, "state", w->state);
     fcgipm_print_fmt(&j->print,
                      ",\"generation\":%" PRIu32 ",\"pid\":%" PRIu32 ",\"age_s\":%" PRIu64
-                     ",\"requests\":%" PRIu64 ",\"deaths\":%" PRIu32 ",\"life_s\":%" PRIu64 ",\"memory\":%" PRIu64,
+                     ",\"requests\":%" PRIu64 ",\"deaths\":%" PRIu32 ",\"life_s\":%" PRIu64
+                     ",\"memory\":%" PRIu64,
                      w->generation, w->pid, w->age_s, w->requests, w->deaths, w->life_s, w->memory);
     fcgipm_print_fmt(&j->print,
                      ",\"seats\":{\"total\":%" PRIu32 ",\"idle\":%" PRIu32 ",\"leased\":%" PRIu32

@@ -88,14 +88,17 @@ static void put_pool(void *ctx, const fcgipm_view_pool_t *pool)
     if (!t->shown)
         return;
     if (t->count++ == 0)
-        fcgipm_print_str(&t->print, "POOL                     STATE       READY      BUSY  WAIT    REQUESTS   FAILED  "
-                                    "RESTARTS  MEMORY\n");
+        fcgipm_print_str(&t->print,
+                         "POOL                     STATE       READY      BUSY  WAIT    REQUESTS   FAILED  "
+                         "RESTARTS  MEMORY\n");
     snprintf(ready, sizeof ready, "%" PRIu32 "/%" PRIu32, pool->ready, pool->max);
     snprintf(busy, sizeof busy, "%" PRIu32 "/%" PRIu32, pool->seats.busy, pool->seats.total);
     put_bytes(memory, sizeof memory, pool->memory);
     put_name(&t->print, pool->name, 24);
     fcgipm_print_fmt(&t->print, " %-9s %7s %9s %5" PRIu32 " %11" PRIu64 " %8" PRIu64 " %9" PRIu64 " %7s\n",
-                     pool->drained ? "DRAINED" : pool->paused ? "PAUSED" : pool->state,
+                     pool->drained  ? "DRAINED"
+                     : pool->paused ? "PAUSED"
+                                    : pool->state,
                      pool->external ? "-" : ready, busy, pool->waiting, pool->counter[FCGIPM_VIEW_requests],
                      pool->counter[FCGIPM_VIEW_failed], pool->counter[FCGIPM_VIEW_deaths], memory);
     if (*pool->vhost) {
@@ -105,7 +108,8 @@ static void put_pool(void *ctx, const fcgipm_view_pool_t *pool)
     }
     put_remarks(&t->print, pool);
     if (t->word && !pool->external)
-        fcgipm_print_str(&t->print, "    SLOT  STATE          PID    FOR   LIFE    REQUESTS  BUSY   MEMORY\n");
+        fcgipm_print_str(&t->print,
+                         "    SLOT  STATE          PID    FOR   LIFE    REQUESTS  BUSY   MEMORY\n");
 }
 
 static void put_worker(void *ctx, const fcgipm_view_pool_t *pool, const fcgipm_view_worker_t *w)
@@ -119,8 +123,8 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *pool, const fcgipm_v
     put_span(life, sizeof life, w->life_s);
     put_bytes(memory, sizeof memory, w->memory);
     snprintf(busy, sizeof busy, "%" PRIu32 "/%" PRIu32, w->seats.busy, w->seats.total);
-    fcgipm_print_fmt(&t->print, "    %4" PRIu32 "  %-9s %8" PRIu32 " %6s %6s %11" PRIu64 " %5s %8s\n", w->slot,
-                     w->state, w->pid, age, life, w->requests, busy, memory);
+    fcgipm_print_fmt(&t->print, "    %4" PRIu32 "  %-9s %8" PRIu32 " %6s %6s %11" PRIu64 " %5s %8s\n",
+                     w->slot, w->state, w->pid, age, life, w->requests, busy, memory);
 }
 
 unsigned fcgipm_table_write(const fcgipm_board_t *board, int64_t now_us, const char *word,

@@ -2,9 +2,9 @@
 #ifndef FCGIPM_REPORT_TABLE_H
 #define FCGIPM_REPORT_TABLE_H
 /*
- * What: the board as a table for a terminal: a line for each pool, below it what is wrong with it, and for one
- * that was named its workers. Who calls: ctl. Owns: nothing.
- * Always true: only printable bytes, whatever the board holds.
+ * What: the board as a table for a terminal: a line for each pool, below it what is wrong with it, and for
+ * one that was named its workers. Who calls: ctl. Owns: nothing. Always true: only printable bytes, whatever
+ * the board holds.
  */
 #include "report/print.h"
 #include "report/view.h"

@@ -29,9 +29,9 @@ static const word_t slot_words[FCGIPM_SLOT_STATE_COUNT] = {
 #undef X
 };
 static const char *const restart_words[] = {[FCGIPM_RESTART_NONE] = "none",
-                                             [FCGIPM_RESTART_RUNNING] = "running",
-                                             [FCGIPM_RESTART_DONE] = "done",
-                                             [FCGIPM_RESTART_FAILED] = "failed"};
+                                            [FCGIPM_RESTART_RUNNING] = "running",
+                                            [FCGIPM_RESTART_DONE] = "done",
+                                            [FCGIPM_RESTART_FAILED] = "failed"};
 static const word_t unknown_word = {"UNKNOWN", "the board holds a state that does not exist"};
 
 /* What is left to read in this walk (invariant 3). Geometries of an honest board do not overlap. */
@@ -109,7 +109,8 @@ static void read_stat(fcgipm_view_pool_t *pool, const fcgipm_board_t *board)
     read_histogram(&pool->took, &row->took);
 }
 
-/* The manager may be writing: its number is odd then, and other afterwards. What is torn is still a string. */
+/* The manager may be writing: its number is odd then, and other afterwards. What is torn is still a string.
+ */
 static void read_trouble(fcgipm_view_pool_t *pool, const fcgipm_board_pool_t *row, int64_t now_us)
 {
     for (int round = 0; round < 3; ++round) {

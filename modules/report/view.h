@@ -102,12 +102,12 @@ typedef struct fcgipm_view_pool {
     uint32_t retry_s; /* 0 but in BACKOFF */
     uint32_t waiting; /* at most places */
     fcgipm_view_seats_t seats;
-    uint32_t min, max;    /* workers, as configured or scaled; at most slots */
+    uint32_t min, max; /* workers, as configured or scaled; at most slots */
     bool paused, drained, traced;
     const char *restart; /* "none", "running", "done", "failed" */
     uint32_t outdated;   /* workers still to be replaced; at most slots */
     uint64_t restart_age_s;
-    char trouble[500];     /* the last failed start or unexpected end; "" = none */
+    char trouble[500]; /* the last failed start or unexpected end; "" = none */
     uint64_t trouble_age_s;
     uint64_t memory; /* bytes of its workers, 0: not measured */
     uint64_t counter[FCGIPM_VIEW_COUNTER_COUNT];
@@ -118,7 +118,7 @@ typedef struct fcgipm_view_worker {
     uint32_t slot; /* number within the pool */
     const char *state, *state_doc;
     uint32_t generation;
-    uint32_t pid;   /* 0: no process of ours */
+    uint32_t pid;    /* 0: no process of ours */
     uint64_t age_s;  /* since the last change of its state */
     uint64_t life_s; /* since its start */
     uint64_t memory; /* bytes, with what it forked; 0: not measured */

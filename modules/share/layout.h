@@ -19,8 +19,8 @@
  */
 #include "share/atom.h"
 
-#define FCGIPM_BOARD_MAGIC   0x66706d42u /* "Bmpf" */
-#ifndef FCGIPM_BOARD_VERSION /* a test builds another one */
+#define FCGIPM_BOARD_MAGIC 0x66706d42u /* "Bmpf" */
+#ifndef FCGIPM_BOARD_VERSION           /* a test builds another one */
 #define FCGIPM_BOARD_VERSION 2u
 #endif
 
@@ -64,17 +64,20 @@ typedef struct fcgipm_pool_stat {
 } fcgipm_pool_stat_t;
 
 /* Upper bounds in microseconds of the histograms' cells; the last cell has none. */
+/* clang-format off */
 #define FCGIPM_HISTOGRAM_BOUNDS(X)                                                                           \
-    X(1000) X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000) X(1000000) X(2500000)   \
+    X(1000)                                                                                                  \
+    X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000) X(1000000) X(2500000)           \
         X(5000000) X(10000000) X(30000000) X(60000000)
+/* clang-format on */
 #define FCGIPM_HISTOGRAM_CELLS 16u
 typedef struct fcgipm_histogram {
     fcgipm_atom64_t cell[FCGIPM_HISTOGRAM_CELLS];
     fcgipm_atom64_t sum_us;
 } fcgipm_histogram_t;
 
-/* All that is counted for one application, whatever its definition: a changed block goes on counting where the
- * old one was (registry row: stat_row). Writers as in fcgipm_pool_stat_t; histograms: children. */
+/* All that is counted for one application, whatever its definition: a changed block goes on counting where
+ * the old one was (registry row: stat_row). Writers as in fcgipm_pool_stat_t; histograms: children. */
 typedef struct fcgipm_board_stat {
     fcgipm_pool_stat_t count;
     fcgipm_histogram_t wait; /* for a process */
@@ -118,7 +121,7 @@ typedef struct fcgipm_board_pool {
     fcgipm_atom64_t ticket; /* next place in the queue */
     fcgipm_geometry_t geometry;
     char name[64], vhost[128];
-    char addr[128]; /* external: as fcgipm_addr_parse reads it */
+    char addr[128];    /* external: as fcgipm_addr_parse reads it */
     uint32_t stat_row; /* in stat[]; writer as of geometry */
     fcgipm_atom32_t flags;
     fcgipm_atom32_t min, max;    /* processes, as configured or as fcgipmctl scale said */
@@ -175,8 +178,8 @@ typedef struct fcgipm_registry_pool {
     uint32_t external;
     uint64_t key, fingerprint;
     fcgipm_geometry_t geometry;
-    uint32_t stat_row;                       /* parent */
-    uint32_t flags, scaled_min, scaled_max;  /* manager: what an operator has ordered; scaled_max 0: nothing */
+    uint32_t stat_row;                      /* parent */
+    uint32_t flags, scaled_min, scaled_max; /* manager: what an operator has ordered; scaled_max 0: nothing */
 } fcgipm_registry_pool_t;
 
 /* Registry row of a slot. Writer: the manager; read by the next manager to adopt the worker. */

@@ -291,7 +291,8 @@ static const char *command_directive(cmd_parms *cmd, const char *args)
     return fault;
 }
 
-/* key=value where the directive has such a key, else the next of its positions; a list takes all that follow. */
+/* key=value where the directive has such a key, else the next of its positions; a list takes all that follow.
+ */
 static const char *one_value(cmd_parms *cmd, const char *word, unsigned *position)
 {
     const char *equals = strchr(word, '=');

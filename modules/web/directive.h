@@ -18,8 +18,8 @@
 typedef struct fcgipm_pool_conf {
     fcgipm_setting_t *setting;
     fcgipm_world_pool_t world;
-    server_rec *server; /* where it was declared: its log, its privacy */
-    const char *place;  /* "file:line" */
+    server_rec *server;   /* where it was declared: its log, its privacy */
+    const char *place;    /* "file:line" */
     fcgipm_share_t share; /* from child_init on, see web/portion.h */
 } fcgipm_pool_conf_t;
 

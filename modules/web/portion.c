@@ -33,8 +33,8 @@ static bool same_user(const fcgipm_setting_t *a, const fcgipm_setting_t *b)
     return a->user && b->user && !a->connect && !b->connect && !strcmp(a->user, b->user);
 }
 
-static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s, const apr_array_header_t *pools,
-                             uint32_t threads, apr_pool_t *pool)
+static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s,
+                             const apr_array_header_t *pools, uint32_t threads, apr_pool_t *pool)
 {
     uint32_t *peers = apr_palloc(pool, sizeof *peers * (size_t)pools->nelts), all = 0;
 

@@ -23,12 +23,8 @@ static const plain_t plain_directives[] = {
     FCGIPM_DIRECTIVES(X)
 #undef X
 #define X(name_, kind_, member_, min_, max_, value_, syntax_, doc_)                                          \
-    {.name = name_,                                                                                          \
-     .scope = "server config",                                                                               \
-     .syntax = name_ " " syntax_,  \
-     .value = value_,                                                                                        \
-     .doc = doc_},
-    FCGIPM_GLOBALS(X)
+    {.name = name_, .scope = "server config", .syntax = name_ " " syntax_, .value = value_, .doc = doc_},
+        FCGIPM_GLOBALS(X)
 #undef X
 };
 static const size_t plain_count = sizeof plain_directives / sizeof *plain_directives;

@@ -316,8 +316,8 @@ static apr_status_t sink_body(void *ctx, const char **data, size_t *len)
     *len = 0;
     return APR_SUCCESS;
 }
-static const fcgipm_exchange_ops_t sink_ops = {sink_buffer, sink_answer, sink_pause,
-                                               sink_errors, sink_body,   NULL, NULL, NULL};
+static const fcgipm_exchange_ops_t sink_ops = {sink_buffer, sink_answer, sink_pause, sink_errors,
+                                               sink_body,   NULL,        NULL,       NULL};
 
 static void request_init(fcgipm_exchange_t *x, sink_t *sink, const fcgipm_lease_t *lease,
                          unsigned char head[24])
@@ -851,10 +851,11 @@ static void all_at_once(void **state)
     fcgipm_atom_set(&hammer_stop, 1);
     for (int i = 0; i < 8; i++)
         pthread_join(threads[i], NULL);
-    print_message("# %u requests, %llu reused, %llu taken over, %llu waited\n", fcgipm_atom_get(&hammer_done),
-                  (unsigned long long)fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.reuses),
-                  (unsigned long long)fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.takeovers),
-                  (unsigned long long)fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.waited));
+    print_message(
+        "# %u requests, %llu reused, %llu taken over, %llu waited\n", fcgipm_atom_get(&hammer_done),
+        (unsigned long long)fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.reuses),
+        (unsigned long long)fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.takeovers),
+        (unsigned long long)fcgipm_atom_get(&board->stat[board->pool[POOL].stat_row].count.waited));
     assert_int_equal(fcgipm_atom_get(&hammer_errors), 0);
     assert_true(fcgipm_atom_get(&hammer_done) > 50);
     for (int i = 0; i < LINKS; i++)
