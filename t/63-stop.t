@@ -59,6 +59,16 @@ wait_for { $h->get('/father?fork=1')->{status} == 200 } 5, 'another';
     $h->stop;
 }
 
+# Requests that hang or wait do not keep httpd from stopping: no AH00046 (a child that has to be killed) in the log.
+{
+    my $h = Fcgipm->httpd(expect_log => [qr/FPM031[58]/], conf => "<FcgiServer c>\n    FcgiCommand $actor\n    FcgiProcesses 1\n    FcgiTimeout queue=60s stop=1s\n</FcgiServer>\n<Location \"/c\">\n    FcgiPass c\n</Location>\n<Location \"/st\">\n    SetHandler fcgipm-status\n</Location>\n");
+    my @s = map { my $s = $h->connect; print {$s} "GET /c?hang=1 HTTP/1.1\r\nHost: x\r\n\r\n"; $s } 1 .. 3;
+    wait_for { $h->status('c')->{waiting} == 2 } 5, 'one hangs, two wait';
+    my $begin = time;
+    $h->stop;
+    cmp_ok time - $begin, '<', 7, 'httpd stops all the same';
+}
+
 # A process that somebody has stopped is killed, too.
 kill STOP => ($h->workers('stubborn'))[0];
 my $begin = time;

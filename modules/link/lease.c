@@ -259,19 +259,22 @@ static apr_status_t check_pool(const attempt_t *a)
     return APR_SUCCESS;
 }
 
-/* Its share of httpd's threads, so that one that hangs does not take them all. We are not counted yet. */
-static apr_status_t check_share(const attempt_t *a)
+/* Its share of httpd's threads, so that one that hangs does not take them all. ticket: of those who wait only
+ * the ones before us count, so that of many who come at once the first ones stay. */
+static apr_status_t check_share(const attempt_t *a, uint64_t ticket)
 {
     const fcgipm_share_t *share = a->wish->share;
+    const fcgipm_board_t *board = a->link->env.board;
     uint32_t load = 0;
     if (!share)
         return APR_SUCCESS;
-    if (fcgipm_board_load(a->link->env.board, a->pool) >= share->threads)
+    if (fcgipm_board_load(board, a->pool, ticket) >= share->threads)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
                                 "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)",
                                 pool_name(a), share->threads);
     for (unsigned i = 0; i < share->peer_count && load < share->peer_threads; i++)
-        load += fcgipm_board_load(a->link->env.board, share->peers[i]);
+        load += fcgipm_board_load(board, share->peers[i],
+                                  share->peers[i] == a->pool ? ticket : FCGIPM_ALL_TICKETS);
     if (share->peer_count && load >= share->peer_threads)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
                                 "the applications of user %s have their share of httpd's threads, %u "
@@ -369,7 +372,7 @@ static apr_status_t queue_up(attempt_t *a)
     apr_status_t rv = check_pool(a);
     if (rv != APR_SUCCESS)
         return rv;
-    if ((rv = check_share(a)) != APR_SUCCESS) {
+    if ((rv = check_share(a, FCGIPM_ALL_TICKETS)) != APR_SUCCESS) {
         fcgipm_stat_queue_full_add(board, a->pool, 1);
         return rv;
     }
@@ -381,6 +384,11 @@ static apr_status_t queue_up(attempt_t *a)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
                                 "all processes of pool %s are busy and its queue of %u is full", pool_name(a),
                                 a->wish->setting->queue_length);
+    }
+    rv = check_share(a, fcgipm_cell_payload(word)); /* others may have joined with us */
+    if (rv != APR_SUCCESS && fcgipm_queue_leave(board, a->pool, cell, &word)) {
+        fcgipm_stat_queue_full_add(board, a->pool, 1);
+        return rv;
     }
     fcgipm_stat_waited_add(board, a->pool, 1);
     rv = wait_turn(a, cell, word);
@@ -395,7 +403,8 @@ static apr_status_t fits(const attempt_t *a)
     const fcgipm_share_t *share = a->wish->share;
     if (fcgipm_atom_get(&a->link->env.board->pool[a->pool].flags) & FCGIPM_POOL_DRAINED)
         return check_pool(a);
-    return share && (share->tight || share->peers_tight) ? check_share(a) : APR_SUCCESS;
+    return share && (share->tight || share->peers_tight) ? check_share(a, FCGIPM_ALL_TICKETS)
+                                                           : APR_SUCCESS;
 }
 
 /* A seat of the pool that serves. Never past those who wait. */

@@ -272,14 +272,14 @@ unsigned fcgipm_board_child_gone(fcgipm_board_t *board, const fcgipm_registry_t 
 
 /* ---- what httpd children read ---- */
 
-uint32_t fcgipm_board_load(const fcgipm_board_t *board, uint32_t pool)
+uint32_t fcgipm_board_load(const fcgipm_board_t *board, uint32_t pool, uint64_t ticket)
 {
     fcgipm_geometry_t g;
     uint32_t load = 0;
     if (!fcgipm_board_geometry(board, pool, &g))
         return 0;
     if (fcgipm_atom_peek(&board->pool[pool].waiting))
-        load = fcgipm_queue_count(board, &g);
+        load = fcgipm_queue_ahead(board, &g, ticket);
     for (uint32_t i = g.seat_first; i < g.seat_first + g.slot_count * g.concurrency; i++) {
         uint64_t word = fcgipm_atom_peek(&board->seat[i]);
         unsigned state = fcgipm_seat_state(word);

@@ -34,9 +34,10 @@ unsigned fcgipm_board_claim(fcgipm_board_t *board, pid_t pid);
 unsigned fcgipm_board_child_gone(fcgipm_board_t *board, const fcgipm_registry_t *registry, pid_t pid);
 /* Geometry of a pool copied from the board and checked; false if it makes no sense. For httpd children. */
 bool fcgipm_board_geometry(const fcgipm_board_t *board, uint32_t pool, fcgipm_geometry_t *g);
-/* Requests of a pool that hold a thread of httpd: those in a worker and those that wait. For httpd children.
- */
-uint32_t fcgipm_board_load(const fcgipm_board_t *board, uint32_t pool);
+/* Requests of a pool that hold a thread of httpd: those in a worker, and those that wait with a ticket below
+ * `ticket` (FCGIPM_ALL_TICKETS: all). For httpd children. */
+#define FCGIPM_ALL_TICKETS UINT64_MAX
+uint32_t fcgipm_board_load(const fcgipm_board_t *board, uint32_t pool, uint64_t ticket);
 /* Follow `route` from `pool` (at most 8 hops). For httpd children. */
 uint32_t fcgipm_board_route(const fcgipm_board_t *board, uint32_t pool);
 /* Path of a worker's socket, for both sides: "<runtime_dir>/p<pool>/s<slot>.sock" (slot: number within the

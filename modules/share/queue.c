@@ -226,6 +226,16 @@ void fcgipm_queue_wake_all(fcgipm_board_t *board, const fcgipm_geometry_t *g)
             fcgipm_wake_all(cell_futex(board, i));
 }
 
+uint32_t fcgipm_queue_ahead(const fcgipm_board_t *board, const fcgipm_geometry_t *g, uint64_t ticket)
+{
+    uint32_t count = 0;
+    for (uint32_t i = g->cell_first; i < g->cell_first + g->cell_count; i++) {
+        uint64_t word = fcgipm_atom_get(&board->cell[i]);
+        count += fcgipm_cell_state(word) == FCGIPM_CELL_WAITING && fcgipm_cell_payload(word) < ticket;
+    }
+    return count;
+}
+
 uint32_t fcgipm_queue_count(const fcgipm_board_t *board, const fcgipm_geometry_t *g)
 {
     uint32_t count = 0;

@@ -65,6 +65,8 @@ void fcgipm_queue_wake_all(fcgipm_board_t *board, const fcgipm_geometry_t *g);
 /* Does nobody wait? A newcomer may look for a seat of its own only then. Cheap when nobody has waited lately.
  */
 bool fcgipm_queue_empty(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g);
+/* Waiting cells with a ticket below `ticket`: who came before. */
+uint32_t fcgipm_queue_ahead(const fcgipm_board_t *board, const fcgipm_geometry_t *g, uint64_t ticket);
 /* Waiting cells, counted. */
 uint32_t fcgipm_queue_count(const fcgipm_board_t *board, const fcgipm_geometry_t *g);
 #endif

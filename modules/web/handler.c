@@ -123,7 +123,8 @@ static bool on_gone(void *ctx)
 
     if (may_finish(job))
         return false;
-    if (job->r->connection->aborted)
+    /* When httpd stops, its main thread closes the connections under us. */
+    if (job->r->connection->aborted || (client.fd < 0 && !job->r->connection->master))
         return true;
     return client.fd >= 0 && poll(&client, 1, 0) > 0 && (client.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }

@@ -154,6 +154,75 @@ static void backoff_delays_and_then_starts_one(void **state)
     assert_int_equal(fcgipm_policy_size(&in, &t, t.tokens_us).start, 3);
 }
 
+static void replaced_one_by_one(void **state)
+{
+    (void)state;
+    fcgipm_tally_t t;
+    fcgipm_policy_in_t in = pool(2, 2);
+    fcgipm_tally_init(&t, 2);
+    in.ready = in.outdated = 2;
+    in.free_slots = 2;
+    fcgipm_policy_out_t out = fcgipm_policy_size(&in, &t, S);
+    assert_int_equal(out.start, 1); /* one more than max */
+    assert_int_equal(out.substitute, 1);
+    assert_int_equal(out.relieve, 0);
+    in.starting = 1;
+    in.free_slots = 1;
+    assert_int_equal(fcgipm_policy_size(&in, &t, S).start, 0); /* not before it is ready */
+    in.starting = 0;
+    in.ready = 3;
+    in.relieved = 1;
+    out = fcgipm_policy_size(&in, &t, S);
+    assert_int_equal(out.relieve, 1);
+    assert_int_equal(out.start, 0);
+    in.relieved = 0; /* the manager that knew of it has died */
+    assert_int_equal(fcgipm_policy_size(&in, &t, S).relieve, 1);
+    in.ready = 2; /* a worker has died meanwhile: nobody goes, the place is filled */
+    in.outdated = in.relieved = 1;
+    out = fcgipm_policy_size(&in, &t, S);
+    assert_int_equal(out.relieve, 0);
+    assert_int_equal(out.start, 1);
+    fcgipm_tally_fail(&t, S, S, 500); /* new ones do not start: the old ones stay */
+    out = fcgipm_policy_size(&in, &t, S);
+    assert_int_equal(out.start + out.relieve + out.substitute, 0);
+    assert_int_equal(out.again_us, t.retry_us);
+}
+
+static void made_smaller(void **state)
+{
+    (void)state;
+    fcgipm_tally_t t;
+    fcgipm_policy_in_t in = pool(1, 2);
+    fcgipm_tally_init(&t, 4);
+    in.ready = 4;
+    assert_int_equal(fcgipm_policy_size(&in, &t, S).retire, 2); /* busy or not */
+    in.min = in.max = 0;                                        /* drained */
+    in.outdated = 1;
+    in.waiting = 5;
+    assert_int_equal(fcgipm_policy_size(&in, &t, S).retire + fcgipm_policy_size(&in, &t, S).relieve, 4);
+    assert_int_equal(fcgipm_policy_size(&in, &t, S).start, 0);
+}
+
+static void room_is_kept(void **state)
+{
+    (void)state;
+    fcgipm_tally_t t;
+    fcgipm_policy_in_t in = pool(3, 8);
+    fcgipm_tally_init(&t, 8);
+    in.room = 2;
+    fcgipm_policy_out_t out = fcgipm_policy_size(&in, &t, S);
+    assert_int_equal(out.start, 2);
+    assert_int_equal(out.wanted, 0); /* what is missing to min pushes nobody out */
+    in.waiting = 5;
+    out = fcgipm_policy_size(&in, &t, S);
+    assert_int_equal(out.start, 2);
+    assert_int_equal(out.wanted, 3); /* who waits does */
+    in.room = 0;
+    out = fcgipm_policy_size(&in, &t, S);
+    assert_int_equal(out.start, 0);
+    assert_int_equal(out.wanted, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +235,9 @@ int main(void)
         cmocka_unit_test(demand_grows_to_max_only),
         cmocka_unit_test(idle_ones_go_down_to_min),
         cmocka_unit_test(backoff_delays_and_then_starts_one),
+        cmocka_unit_test(replaced_one_by_one),
+        cmocka_unit_test(made_smaller),
+        cmocka_unit_test(room_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
