@@ -16,7 +16,6 @@
 #define PATIENCE     3       /* failed starts in a row, 0.7 s, before requests are refused at once */
 #define SOON_US      1000000 /* so long a connection waits for the next worker in its place */
 #define LOOK_US      200000  /* at the queue, while somebody waits or starts */
-#define IDLE_LOOK_US 1000000
 #define QUIET_US     2000000  /* a removed pool: nobody has asked for so long */
 #define FORGET_US    60000000 /* its index is not given out again for so long */
 #define CALM_US      60000000 /* after a failure: whoever is ready then proves that all is well */
@@ -373,8 +372,8 @@ static int64_t tend_size(fcgipm_app_t *app)
     if (in.waiting || in.starting || out.start || in.outdated)
         return m->now + LOOK_US;
     if (app->tally.failures || look_again(app))
-        return m->now + IDLE_LOOK_US;
-    return app->setting->idle_us && in.ready > in.min ? m->now + IDLE_LOOK_US : INT64_MAX;
+        return fcgipm_manager_tick(m, FCGIPM_TICK_US);
+    return app->setting->idle_us && in.ready > in.min ? fcgipm_manager_tick(m, FCGIPM_TICK_US) : INT64_MAX;
 }
 
 /* --- a pool that is no longer configured --- */

@@ -211,6 +211,14 @@ void fcgipm_manager_adopt(fcgipm_manager_t *m);
  */
 apr_status_t fcgipm_manager_script(fcgipm_manager_t *m, const char *path, size_t len);
 
+/* What is looked at now and then is looked at together, so that a server at rest wakes rarely: the first tick
+ * that is at least `every` (a multiple of FCGIPM_TICK_US) after the last one. */
+#define FCGIPM_TICK_US 2000000
+static inline int64_t fcgipm_manager_tick(const fcgipm_manager_t *m, int64_t every)
+{
+    return (m->now / FCGIPM_TICK_US + every / FCGIPM_TICK_US) * FCGIPM_TICK_US;
+}
+
 int64_t fcgipm_manager_clock(void); /* monotonic us */
 int64_t fcgipm_manager_wall(void);  /* us since 1970 */
 uint32_t fcgipm_manager_random(fcgipm_manager_t *m);

@@ -9,7 +9,7 @@
 #include "core/log.h"
 #include "pm/memory.h"
 
-#define WATCH_US   1500000
+#define WATCH_US   FCGIPM_TICK_US
 #define MEMORY_US  10000000
 #define STOPPED_US 20000000
 
@@ -219,11 +219,11 @@ uint32_t fcgipm_watchman_room(const fcgipm_app_t *app)
 
 /* --- when --- */
 
-static int64_t due(int64_t now, int64_t *at, int64_t every, bool *is_due)
+static int64_t due(const fcgipm_manager_t *m, int64_t *at, int64_t every, bool *is_due)
 {
-    *is_due = now >= *at;
+    *is_due = m->now >= *at;
     if (*is_due)
-        *at = now + every;
+        *at = fcgipm_manager_tick(m, every);
     return *at;
 }
 
@@ -247,18 +247,18 @@ int64_t fcgipm_watchman_tend(fcgipm_manager_t *m)
     if (m->stopping)
         return INT64_MAX;
     make_room(m);
-    at = due(m->now, &m->watch_at_us, WATCH_US, &is_due);
+    at = due(m, &m->watch_at_us, WATCH_US, &is_due);
     if (!is_due || watch_files(m)) /* without any nobody needs to be woken for them */
         next = at;
     if (any_memory(m)) {
-        at = due(m->now, &m->memory_at_us, MEMORY_US, &is_due);
+        at = due(m, &m->memory_at_us, MEMORY_US, &is_due);
         if (is_due) {
             measure(m);
             keep_budget(m);
         }
         next = at < next ? at : next;
     }
-    at = due(m->now, &m->stopped_at_us, STOPPED_US, &is_due);
+    at = due(m, &m->stopped_at_us, STOPPED_US, &is_due);
     if (is_due)
         each_worker(m, fcgipm_alive_look);
     return at < next ? at : next;
