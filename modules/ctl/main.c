@@ -50,11 +50,27 @@ static const char *runtime_dir;
 
 static bool is_socket(const char *dir)
 {
-    char path[256];
+    char path[300];
     struct stat st;
 
-    snprintf(path, sizeof path, "%s/control", dir);
+    snprintf(path, sizeof path, "%.255s/control", dir);
     return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* After an upgrade by a graceful restart the module works in a directory below the configured one: the last.
+ */
+static const char *newest(const char *dir)
+{
+    static char found[256];
+    char path[256];
+    bool any = false;
+
+    for (int i = 99; i > 0 && !any; i--) {
+        snprintf(path, sizeof path, "%s/v%d", dir, i);
+        if ((any = is_socket(path)))
+            memcpy(found, path, sizeof found);
+    }
+    return any ? found : dir;
 }
 
 static const char *find_runtime_dir(void)
@@ -497,8 +513,7 @@ int main(int argc, char **argv)
     }
     if (at >= argc)
         return usage_error("what?", "");
-    if (!runtime_dir)
-        runtime_dir = find_runtime_dir();
+    runtime_dir = newest(runtime_dir ? runtime_dir : find_runtime_dir());
     code = run(argc - at, argv + at);
     return fflush(stdout) == 0 ? code : REFUSED;
 }

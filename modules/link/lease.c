@@ -403,8 +403,7 @@ static apr_status_t fits(const attempt_t *a)
     const fcgipm_share_t *share = a->wish->share;
     if (fcgipm_atom_get(&a->link->env.board->pool[a->pool].flags) & FCGIPM_POOL_DRAINED)
         return check_pool(a);
-    return share && (share->tight || share->peers_tight) ? check_share(a, FCGIPM_ALL_TICKETS)
-                                                           : APR_SUCCESS;
+    return share && (share->tight || share->peers_tight) ? check_share(a, FCGIPM_ALL_TICKETS) : APR_SUCCESS;
 }
 
 /* A seat of the pool that serves. Never past those who wait. */

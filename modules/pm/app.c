@@ -13,12 +13,12 @@
 #include "share/queue.h"
 #include "share/stat.h"
 
-#define PATIENCE     3       /* failed starts in a row, 0.7 s, before requests are refused at once */
-#define SOON_US      1000000 /* so long a connection waits for the next worker in its place */
-#define LOOK_US      200000  /* at the queue, while somebody waits or starts */
-#define QUIET_US     2000000  /* a removed pool: nobody has asked for so long */
-#define FORGET_US    60000000 /* its index is not given out again for so long */
-#define CALM_US      60000000 /* after a failure: whoever is ready then proves that all is well */
+#define PATIENCE  3        /* failed starts in a row, 0.7 s, before requests are refused at once */
+#define SOON_US   1000000  /* so long a connection waits for the next worker in its place */
+#define LOOK_US   200000   /* at the queue, while somebody waits or starts */
+#define QUIET_US  2000000  /* a removed pool: nobody has asked for so long */
+#define FORGET_US 60000000 /* its index is not given out again for so long */
+#define CALM_US   60000000 /* after a failure: whoever is ready then proves that all is well */
 
 /* What an operator ordered stands until the pool's definition changes, also for the next manager. */
 static void take_orders(fcgipm_app_t *app)

@@ -62,7 +62,7 @@ static void stop_worker(fcgipm_worker_t *w)
     fcgipm_worker_stop(w, w->app->setting->stop_us, FCGIPM_LEAVE_TOLD, "httpd stops");
 }
 
-static void stop_all(fcgipm_manager_t *m)
+void fcgipm_loop_stop(fcgipm_manager_t *m)
 {
     if (m->stopping)
         return;
@@ -110,6 +110,18 @@ static void on_config(fcgipm_manager_t *m, const unsigned char *bytes, size_t le
     m->world_pool = pool;
 }
 
+#define RETIRE_US 3600000000 /* longer than that nobody is waited for */
+
+static void retire(fcgipm_manager_t *m)
+{
+    m->retiring = true;
+    m->retire_by_us = m->now + RETIRE_US;
+    FCGIPM_LOG(
+        381, FCGIPM_LOG_NOTICE, 0, 0,
+        "another version of the module has taken over; these workers serve until the last httpd child of "
+        "this one is gone");
+}
+
 static void on_order(fcgipm_manager_t *m)
 {
     fcgipm_order_type_t type;
@@ -121,6 +133,8 @@ static void on_order(fcgipm_manager_t *m)
            fcgipm_order_receive(m->env->orders_fd, &type, &bytes, &len, &log_fd) == APR_SUCCESS) {
         if (type == FCGIPM_ORDER_LEAVE)
             m->exit_code = FCGIPM_DAEMON_LEFT;
+        else if (type == FCGIPM_ORDER_RETIRE)
+            retire(m);
         else if (type == FCGIPM_ORDER_CONFIG && bytes && !m->stopping)
             on_config(m, bytes, len, log_fd);
         free(bytes);
@@ -292,7 +306,7 @@ static void on_signals(fcgipm_manager_t *m)
 
     while ((n = read(m->signal_fds[0], bytes, sizeof bytes)) > 0)
         if (memchr(bytes, 't', (size_t)n))
-            stop_all(m);
+            fcgipm_loop_stop(m);
     fcgipm_reap_children(m);
 }
 
@@ -333,7 +347,7 @@ static void dispatch(fcgipm_manager_t *m, const struct pollfd *fds, const watch_
     if (fds[FD_NOTIFY].revents)
         fcgipm_notify_read(m);
     if (fds[FD_LIFELINE].revents)
-        stop_all(m);
+        fcgipm_loop_stop(m);
     if (fds[FD_ORDERS].revents)
         on_order(m);
     if (fds[FD_REQUESTS].revents)

@@ -112,6 +112,8 @@ struct fcgipm_manager {
     int64_t now; /* monotonic us of this turn of the loop */
     uint32_t random;
     bool stopping;
+    bool retiring; /* another module has taken over; until its httpd children are gone all goes on */
+    int64_t retire_by_us;
     bool again; /* something happened that other pools may wait for: look at all once more */
     int64_t stop_by_us;
     int exit_code; /* >= 0: leave the loop */
@@ -235,6 +237,8 @@ int64_t fcgipm_control_tend(fcgipm_control_t *control);
 
 /* --- loop.c --- */
 int fcgipm_loop_run(fcgipm_manager_t *m);
+/* Stop every worker; the loop ends when all are gone. */
+void fcgipm_loop_stop(fcgipm_manager_t *m);
 /* --- reap.c --- */
 void fcgipm_reap_children(fcgipm_manager_t *m);
 /* Kill what the dead worker has forked. */

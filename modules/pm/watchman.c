@@ -5,13 +5,16 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "pm/memory.h"
+#include "pm/pidfd.h"
 
-#define WATCH_US   FCGIPM_TICK_US
-#define MEMORY_US  10000000
-#define STOPPED_US 20000000
+#define WATCH_US       FCGIPM_TICK_US
+#define MEMORY_US      10000000
+#define STOPPED_US     20000000
+#define RETIRE_LOOK_US 500000
 
 static void each_worker(fcgipm_manager_t *m, void (*act)(fcgipm_worker_t *w))
 {
@@ -217,6 +220,31 @@ uint32_t fcgipm_watchman_room(const fcgipm_app_t *app)
     return m->processes < max ? max - m->processes : 0;
 }
 
+/* --- another module has taken over --- */
+
+/* A child's number comes from the board, so it is only compared with what the kernel says. */
+static bool any_child(const fcgipm_manager_t *m)
+{
+    fcgipm_pidfd_stat_t stat;
+
+    for (uint32_t i = 0; i < FCGIPM_CHILDREN_MAX; i++) {
+        pid_t pid = (pid_t)fcgipm_atom_peek(&m->board->child[i].pid);
+
+        if (pid > 1 && pid != getpid() && fcgipm_pidfd_stat(pid, &stat) && stat.ppid == getppid() &&
+            stat.state != 'Z')
+            return true;
+    }
+    return false;
+}
+
+static int64_t tend_retiring(fcgipm_manager_t *m)
+{
+    if (any_child(m) && m->now < m->retire_by_us)
+        return m->now + RETIRE_LOOK_US;
+    fcgipm_loop_stop(m);
+    return m->now;
+}
+
 /* --- when --- */
 
 static int64_t due(const fcgipm_manager_t *m, int64_t *at, int64_t every, bool *is_due)
@@ -246,9 +274,11 @@ int64_t fcgipm_watchman_tend(fcgipm_manager_t *m)
     each_worker(m, count_one);
     if (m->stopping)
         return INT64_MAX;
+    if (m->retiring)
+        next = tend_retiring(m);
     make_room(m);
     at = due(m, &m->watch_at_us, WATCH_US, &is_due);
-    if (!is_due || watch_files(m)) /* without any nobody needs to be woken for them */
+    if ((!is_due || watch_files(m)) && at < next) /* without any nobody needs to be woken for them */
         next = at;
     if (any_memory(m)) {
         at = due(m, &m->memory_at_us, MEMORY_US, &is_due);

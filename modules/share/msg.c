@@ -198,7 +198,7 @@ static bool order_ok(const order_head_t *head, ssize_t n, const struct msghdr *m
 {
     return n == (ssize_t)sizeof *head && !(mh->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
            head->magic == ORDER_MAGIC && head->version == FCGIPM_MSG_VERSION &&
-           (head->type == FCGIPM_ORDER_CONFIG || head->type == FCGIPM_ORDER_LEAVE) && head->has_bytes <= 1 &&
+           head->type >= FCGIPM_ORDER_CONFIG && head->type <= FCGIPM_ORDER_RETIRE && head->has_bytes <= 1 &&
            head->has_log <= 1 && count == head->has_bytes + head->has_log;
 }
 

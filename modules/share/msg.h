@@ -41,7 +41,8 @@ apr_status_t fcgipm_msg_receive(int fd, fcgipm_msg_t *msg);
 
 typedef enum fcgipm_order_type {
     FCGIPM_ORDER_CONFIG = 1,
-    FCGIPM_ORDER_LEAVE /* go without touching a worker */
+    FCGIPM_ORDER_LEAVE, /* go without touching a worker */
+    FCGIPM_ORDER_RETIRE /* another module has taken over: stop when the httpd children of this one are gone */
 } fcgipm_order_type_t;
 /* bytes/len: the world (share/world.h). log_fd: -1 or the new error log. Non-blocking with a limit of 2 s. */
 apr_status_t fcgipm_order_send(int fd, fcgipm_order_type_t type, const unsigned char *bytes, size_t len,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -35,7 +36,28 @@ APLOG_USE_MODULE(fcgipm);
 /* What outlives restarts. Plain data only: the module's code may be unloaded and mapped elsewhere between two
  * configurations, so no pointer to a function or a static of ours may be in here (PROTOTYPES.md section 3).
  */
+/* What every version of this module understands of the state that another one has left: it never changes. */
+typedef struct fcgipm_guard_root {
+    uint32_t magic, layout;             /* layout: of the rest, and of the regions */
+    struct fcgipm_guard_root *previous; /* that of a module which ours has replaced */
+    uint32_t upgrades;                  /* how many there are before this one */
+    int32_t orders_fd, lifeline_fd;     /* the parent's ends; -1: closed */
+    int32_t manager;                    /* pid, 0: none */
+    char runtime_dir[128];              /* FcgiRuntimeDir itself */
+    void *maps[2];                      /* the parent's to unmap when its manager has gone, ... */
+    uint64_t map_sizes[2];
+    uint32_t fd_count; /* ... and to close */
+    int32_t fds[FCGIPM_CHILDREN_MAX + 16];
+} fcgipm_guard_root_t;
+#define GUARD_MAGIC 0x66706d47u
+/* Made of whatever must be equal for two builds to share the regions. */
+#define GUARD_LAYOUT                                                                                         \
+    ((uint32_t)(FCGIPM_BOARD_VERSION * 2654435761u ^ FCGIPM_REGISTRY_VERSION * 40503u ^                      \
+                (uint32_t)sizeof(fcgipm_board_t) ^ (uint32_t)sizeof(fcgipm_registry_t) << 8 ^                \
+                (uint32_t)sizeof(fcgipm_guard_state_t) << 16))
+
 typedef struct fcgipm_guard_state {
+    fcgipm_guard_root_t root;
     fcgipm_board_t *board;
     fcgipm_registry_t *registry;
     int registry_fd, board_fd;
@@ -55,7 +77,9 @@ typedef struct fcgipm_guard_state {
     int broken;      /* it said that it cannot run: not before the next configuration */
 } fcgipm_guard_state_t;
 
-#define FCGIPM_GUARD_KEY "mod_fcgipm: state 1"
+#define FCGIPM_GUARD_KEY "mod_fcgipm: state"
+
+#define UPGRADES_MAX 99 /* without a full stop between them */
 
 static fcgipm_guard_state_t *guard_state; /* of this configuration's code; found again by key */
 static fcgipm_link_t *guard_link;
@@ -143,13 +167,19 @@ static _Noreturn void run_manager(fcgipm_guard_state_t *state, server_rec *s)
  * ------------------------------------------------------------------------------------------------- */
 
 static void manager_gone(int reason, void *data, apr_wait_t status);
+static void previous_died(fcgipm_guard_root_t *root, pid_t pid);
 
-static void watch_manager(fcgipm_guard_state_t *state)
+static void watch_process(pid_t pid)
 {
     apr_proc_t *proc = apr_pcalloc(guard_pconf, sizeof *proc);
 
-    proc->pid = state->manager;
+    proc->pid = pid;
     apr_proc_other_child_register(proc, manager_gone, proc, NULL, guard_pconf);
+}
+
+static void watch_manager(fcgipm_guard_state_t *state)
+{
+    watch_process(state->manager);
 }
 
 static apr_status_t fork_manager(fcgipm_guard_state_t *state, server_rec *s)
@@ -163,7 +193,7 @@ static apr_status_t fork_manager(fcgipm_guard_state_t *state, server_rec *s)
     }
     if (pid == 0)
         run_manager(state, s);
-    state->manager = pid;
+    state->manager = state->root.manager = pid;
     watch_manager(state);
     FCGIPM_LOG(642, FCGIPM_LOG_INFO, 0, 0, "manager started, pid %d", (int)pid);
     return APR_SUCCESS;
@@ -218,6 +248,8 @@ static void manager_gone(int reason, void *data, apr_wait_t status)
         apr_proc_other_child_unregister(data);
         if (guard_state && guard_state->manager == proc->pid)
             manager_died(guard_state, status);
+        else if (guard_state)
+            previous_died(guard_state->root.previous, proc->pid);
         break;
     case APR_OC_REASON_RESTART:
         /* httpd begins a restart: the manager stays, the next post_config registers it again. */
@@ -273,12 +305,89 @@ static void stop_manager(fcgipm_guard_state_t *state)
     state->manager = 0;
 }
 
+/* --- modules that ours has replaced --- */
+
+static bool process_lives(fcgipm_guard_root_t *root)
+{
+    int status;
+
+    if (root->manager && waitpid(root->manager, &status, WNOHANG) != 0)
+        root->manager = 0;
+    return root->manager != 0;
+}
+
+static void close_once(int32_t *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Their managers go with httpd, too. */
+static void stop_previous(fcgipm_guard_root_t *root, apr_time_t limit)
+{
+    for (fcgipm_guard_root_t *r = root; r; r = r->previous)
+        close_once(&r->lifeline_fd);
+    for (fcgipm_guard_root_t *r = root; r; r = r->previous)
+        while (process_lives(r) && apr_time_now() < limit)
+            apr_sleep(5000);
+}
+
+/* What is left of upgrades: each had a directory of its own, which its manager has emptied but for the
+ * registry. */
+static void remove_upgrades(const char *dir)
+{
+    char path[256];
+
+    for (unsigned i = 1; i <= UPGRADES_MAX; i++) {
+        snprintf(path, sizeof path, "%s/v%u/registry", dir, i);
+        unlink(path);
+        *strrchr(path, '/') = '\0';
+        rmdir(path);
+    }
+}
+
+/* Its manager has gone: the parent lets go of all that the two shared. */
+static void let_go(fcgipm_guard_root_t *root)
+{
+    for (unsigned i = 0; i < root->fd_count; i++)
+        close(root->fds[i]);
+    root->fd_count = 0;
+    root->orders_fd = root->lifeline_fd = -1;
+    for (unsigned i = 0; i < 2; i++)
+        if (root->maps[i])
+            munmap(root->maps[i], root->map_sizes[i]);
+    root->maps[0] = root->maps[1] = NULL;
+}
+
+static void watch_previous(fcgipm_guard_root_t *root)
+{
+    for (fcgipm_guard_root_t *r = root; r; r = r->previous)
+        if (process_lives(r))
+            watch_process(r->manager);
+        else
+            let_go(r);
+}
+
+static void previous_died(fcgipm_guard_root_t *root, pid_t pid)
+{
+    for (fcgipm_guard_root_t *r = root; r; r = r->previous)
+        if (r->manager == pid) {
+            r->manager = 0;
+            let_go(r);
+        }
+}
+
 static apr_status_t pconf_gone(void *data)
 {
     fcgipm_guard_state_t *state = data;
 
-    if (getpid() == state->parent && ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING)
+    if (getpid() == state->parent && ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING) {
         stop_manager(state);
+        stop_previous(state->root.previous, apr_time_now() + state->stop_us + apr_time_from_sec(3));
+        if (state->root.upgrades)
+            remove_upgrades(state->root.runtime_dir);
+    }
     return APR_SUCCESS;
 }
 
@@ -330,12 +439,51 @@ static apr_status_t make_registry(fcgipm_guard_state_t *state, const char *dir, 
                                  ap_unixd_config.group_id, fault);
 }
 
+/* Directories of upgraded modules that a killed server left: their workers are stopped, and they go. */
+static void sweep_upgrades(fcgipm_guard_state_t *state, const char *dir, apr_pool_t *ptemp)
+{
+    fcgipm_fault_t fault;
+    struct stat st;
+
+    for (unsigned i = 1; i <= UPGRADES_MAX; i++) {
+        const char *old = apr_psprintf(ptemp, "%s/v%u", dir, i);
+
+        if (lstat(old, &st) < 0 || !S_ISDIR(st.st_mode))
+            continue;
+        if (make_registry(state, old, apr_time_from_sec(3), ptemp, &fault) != APR_SUCCESS) {
+            FCGIPM_LOG(651, FCGIPM_LOG_WARN, fault.status, 0, "%s: %s", old, fault.sentence);
+            continue;
+        }
+        fcgipm_registry_close(state->registry, state->registry_fd);
+        unlink(apr_pstrcat(ptemp, old, "/registry", NULL));
+        rmdir(old);
+    }
+}
+
+static void list_shared(fcgipm_guard_state_t *state)
+{
+    const int fds[] = {state->orders[0],   state->orders[1],   state->requests[0], state->requests[1],
+                       state->lifeline[0], state->lifeline[1], state->registry_fd, state->board_fd};
+    fcgipm_guard_root_t *root = &state->root;
+
+    root->maps[0] = state->board;
+    root->map_sizes[0] = sizeof *state->board;
+    root->maps[1] = state->registry;
+    root->map_sizes[1] = sizeof *state->registry;
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        root->fds[root->fd_count++] = fds[i];
+    for (unsigned i = 0; i < state->wake_count; i++)
+        root->fds[root->fd_count++] = state->wake_fds[i];
+}
+
 static apr_status_t make_state(fcgipm_guard_state_t *state, const char *dir, int64_t stop_us,
                                apr_pool_t *ptemp, fcgipm_fault_t *fault)
 {
     apr_status_t rv;
 
     state->parent = getpid();
+    if (!state->root.previous)
+        sweep_upgrades(state, dir, ptemp);
     /* An earlier server may still be stopping its workers. */
     if ((rv = make_registry(state, dir, stop_us + apr_time_from_sec(3), ptemp, fault)) != APR_SUCCESS)
         return rv;
@@ -344,6 +492,11 @@ static apr_status_t make_state(fcgipm_guard_state_t *state, const char *dir, int
     if ((rv = make_channels(state)) != APR_SUCCESS || (rv = make_wakers(state)) != APR_SUCCESS)
         return fcgipm_fault_set(fault, rv, "channels", "cannot make the channels to the manager");
     state->runtime_dir = strdup(dir);
+    state->root.magic = GUARD_MAGIC;
+    state->root.layout = GUARD_LAYOUT;
+    state->root.orders_fd = state->orders[0];
+    state->root.lifeline_fd = state->lifeline[1];
+    list_shared(state);
     return APR_SUCCESS;
 }
 
@@ -422,10 +575,29 @@ int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *p
     return fcgipm_directive_check(pconf, ptemp, s) ? OK : !OK;
 }
 
+/* A module with another layout has left its state: its manager and workers serve its httpd children until
+ * those have gone; ours begins anew beside it. Returns the directory for that. */
+static const char *take_over(fcgipm_guard_state_t *state, fcgipm_guard_root_t *previous, const char *dir,
+                             apr_pool_t *ptemp)
+{
+    apr_cpystrn(state->root.runtime_dir, previous ? previous->runtime_dir : dir,
+                sizeof state->root.runtime_dir);
+    if (!previous)
+        return dir;
+    state->root.previous = previous;
+    state->root.upgrades = previous->upgrades % UPGRADES_MAX + 1;
+    if (previous->manager)
+        fcgipm_order_send(previous->orders_fd, FCGIPM_ORDER_RETIRE, NULL, 0, -1);
+    FCGIPM_LOG(652, FCGIPM_LOG_NOTICE, 0, 0,
+               "another version of the module was running: its workers serve until its requests are done");
+    return apr_psprintf(ptemp, "%s/v%u", state->root.runtime_dir, state->root.upgrades);
+}
+
 int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     apr_array_header_t *pools;
     fcgipm_guard_state_t *state;
+    fcgipm_guard_root_t *previous = NULL;
     fcgipm_fault_t fault;
     const char *dir = fcgipm_directive_server(s)->runtime_dir;
 
@@ -439,20 +611,25 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
     if (!state && pools->nelts == 0 && !fcgipm_directive_scripts())
         return OK;
     fcgipm_fault_clear(&fault);
+    if (state && (state->root.magic != GUARD_MAGIC || state->root.layout != GUARD_LAYOUT)) {
+        previous = &state->root;
+        state = NULL;
+    }
     if (!state) {
         state = ap_retained_data_create(FCGIPM_GUARD_KEY, sizeof *state);
         if (!dir)
             dir = ap_runtime_dir_relative(ptemp, "fcgipm");
+        dir = take_over(state, previous, dir, ptemp);
         if (make_state(state, dir, longest_stop(pools), ptemp, &fault) != APR_SUCCESS) {
             FCGIPM_LOG(647, FCGIPM_LOG_ERR, fault.status, 0, "cannot start (%s): %s", fault.step,
                        fault.sentence);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
         guard_state = state;
-    } else if (dir && strcmp(dir, state->runtime_dir)) {
+    } else if (dir && strcmp(dir, state->root.runtime_dir)) {
         FCGIPM_LOG(648, FCGIPM_LOG_WARN, 0, 0,
                    "FcgiRuntimeDir %s is not used before httpd is stopped and started; still %s", dir,
-                   state->runtime_dir);
+                   state->root.runtime_dir);
     }
     if (compile_world(state, s, pools, ptemp, &fault) != APR_SUCCESS) {
         FCGIPM_LOG(649, FCGIPM_LOG_ERR, fault.status, 0, "%s", fault.sentence);
@@ -460,6 +637,7 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
     }
     state->stop_us = longest_stop(pools);
     state->broken = 0;
+    watch_previous(state->root.previous);
     apr_pool_cleanup_register(pconf, state, pconf_gone, apr_pool_cleanup_null);
     return tell_manager(state, s) == APR_SUCCESS ? OK : HTTP_INTERNAL_SERVER_ERROR;
 }
@@ -470,6 +648,10 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
 /* What a child must not hold: it could keep a dead parent's lifeline open, or read the registry. */
 static void drop_parents_things(fcgipm_guard_state_t *state)
 {
+    for (fcgipm_guard_root_t *r = state->root.previous; r; r = r->previous) {
+        close_once(&r->lifeline_fd); /* this process has a copy of all that */
+        close_once(&r->orders_fd);
+    }
     close(state->lifeline[0]);
     close(state->lifeline[1]);
     close(state->orders[0]);

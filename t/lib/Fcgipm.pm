@@ -406,7 +406,7 @@ sub marked {
     my ($self, $pool) = @_;
     return grep {
         my $env = proc_file($_, 'environ');
-        $env =~ /(?:^|\0)FCGIPM_WORKER=\Q$self->{root}\E\/run:/ && (!defined $pool || $env =~ /(?:^|\0)FCGIPM_POOL=\Q$pool\E(?:\0|$)/) && alive($_)
+        $env =~ /(?:^|\0)FCGIPM_WORKER=\Q$self->{root}\E\/run(?:\/v\d+)?:/ && (!defined $pool || $env =~ /(?:^|\0)FCGIPM_POOL=\Q$pool\E(?:\0|$)/) && alive($_)
     } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 # Only the processes that the manager started itself, each the leader of its session.
@@ -417,7 +417,7 @@ sub descriptors {
     my ($pid) = @_;
     my %n = map { $_ => 0 } qw(fifo pidfd socket other);
     for (map { readlink // '' } glob "/proc/$pid/fd/*") {
-        $n{m{/run/p\d+/} ? 'fifo' : /pidfd/ ? 'pidfd' : /^socket:/ ? 'socket' : 'other'}++;
+        $n{m{/run/(?:v\d+/)?p\d+/} ? 'fifo' : /pidfd/ ? 'pidfd' : /^socket:/ ? 'socket' : 'other'}++;
     }
     return \%n;
 }

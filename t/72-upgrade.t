@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+# The module is replaced by another version, with another layout of the shared memory, by a graceful restart: what the old
+# one has is finished by the old one, nothing is lost, and then it has gone; there and back again, under load.
+use strict;
+use warnings;
+use lib 't/lib';
+use Test::More;
+use File::Copy qw(copy);
+use Time::HiRes qw(time sleep);
+use Fcgipm;
+
+my $actor = app_built('actor.c');
+my $top = Cwd::getcwd();
+my $ours = $ENV{FCGIPM_SO} // "$top/build/mod_fcgipm.so";
+my $build = ($ENV{FCGIPM_BUILD} // 'build');
+my $extra = $build =~ /asan/ ? '-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer ' : '';
+my $log = `make -s -f Makefile.apxs B=$build/other EXTRA='$extra-DFCGIPM_BOARD_VERSION=99u' $build/other/mod_fcgipm.so 2>&1`;
+is $?, 0, 'another version of the module' or diag $log;
+
+my $h = Fcgipm->httpd(loglevel => 'info', conf => <<"EOC");
+<FcgiServer app>
+    FcgiCommand $actor
+    FcgiProcesses 2
+</FcgiServer>
+<FcgiServer cold>
+    FcgiCommand $actor
+    FcgiProcesses 0 2
+</FcgiServer>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
+<Location "/app">
+    FcgiPass app
+</Location>
+<Location "/cold">
+    FcgiPass cold
+</Location>
+EOC
+wait_for { scalar(() = $h->workers('app')) == 2 } 10, 'the old one runs';
+my $so = $h->root . '/mod_fcgipm.so';
+sub install { my ($from) = @_; copy($from, "$so.new") or die "$from: $!"; rename "$so.new", $so or die }
+sub managers { return grep { Fcgipm::is_manager($_) } Fcgipm::children_of($h->pid) }
+
+my $load = $h->load(clients => 3, seconds => 12, path => '/app?sleep=3', background => 1);
+my $cold = $h->load(clients => 1, seconds => 12, path => '/cold?sleep=3', background => 1);
+my $long = $h->connect;
+print {$long} "GET /app?drip=10:300 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+my $got = '';
+sysread $long, $got, 65536, length $got until $got =~ /tick 0/;
+
+for my $round ([1, "$top/$build/other/mod_fcgipm.so"], [2, $ours], [3, "$top/$build/other/mod_fcgipm.so"]) {
+    my ($n, $module) = @$round;
+    my @old = $h->workers('app');
+    my ($manager) = managers();
+    install($module);
+    $h->graceful;
+    wait_for { $h->log_has(qr/FPM0652/) && (() = $h->log =~ /FPM0652/g) == $n } 5, "upgrade $n";
+    wait_for { my @m = managers(); @m && !grep { $_ == $manager } @m } 20, 'the old manager has gone';
+    pass "upgrade $n: the old manager has gone";
+    my %now = map { $_ => 1 } $h->workers('app');
+    is scalar(grep { $now{$_} } @old), 0, 'and its workers';
+    is scalar(keys %now), 2, 'there are new ones';
+    is $h->get('/app')->{status}, 200, 'and it serves';
+    if ($n == 1) {
+        sysread $long, $got, 65536, length $got or last until $got =~ /0\r\n\r\n\z/;
+        like $got, qr/tick 9\n.*0\r\n\r\n\z/s, 'what ran over the upgrade ended whole';
+    }
+}
+for ($load->(), $cold->()) {
+    is $_->{sent}, $_->{ok}, "no request is lost ($_->{sent})" or diag join "\n", @{$_->{bad}};
+}
+install($ours);
+$h->graceful;
+wait_for { (() = $h->log =~ /FPM0652/g) == 4 } 5;
+wait_for { my @m = managers(); @m == 1 } 20, 'one manager';
+my ($code, $said) = $h->ctl('restart', 'app');
+is $code, 0, 'fcgipmctl finds the new one' or diag $said;
+$h->stop;
+
+# Killed after an upgrade: the next start finds what is left.
+{
+    my $h = Fcgipm->httpd(leave => 1, conf => "<FcgiServer c>\n    FcgiCommand $actor\n</FcgiServer>\n<Location \"/c\">\n    FcgiPass c\n</Location>\n");
+    my $so = $h->root . '/mod_fcgipm.so';
+    copy("$top/$build/other/mod_fcgipm.so", "$so.new") or die;
+    rename "$so.new", $so;
+    my ($old) = $h->manager;
+    $h->graceful;
+    wait_for { my @m = grep { Fcgipm::is_manager($_) } Fcgipm::children_of($h->pid); @m == 1 && $m[0] != $old } 20, 'upgraded';
+    is $h->get('/c')->{status}, 200, 'it serves';
+    my @left = $h->workers('c');
+    kill STOP => $h->pid;
+    kill KILL => $h->manager;
+    kill KILL => $h->pid, $h->children;
+    waitpid $h->pid, 0;
+    ok scalar(grep { Fcgipm::alive($_) } @left), 'workers are left';
+    $h->start;
+    wait_for { !grep { Fcgipm::alive($_) } @left } 10, 'the next start stops them';
+    is $h->get('/c')->{status}, 200, 'and serves';
+    push @{$h->{expect_log}}, qr/FPM0363/, qr/AH00098/;
+    $h->{leave} = 0;
+    $h->stop;
+}
+done_testing;
