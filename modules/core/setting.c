@@ -32,7 +32,7 @@ const fcgipm_setting_row_t fcgipm_setting_rows[] = {
 };
 const unsigned fcgipm_setting_row_count = sizeof fcgipm_setting_rows / sizeof *fcgipm_setting_rows;
 
-const fcgipm_setting_row_t fcgipm_global_rows[] = {
+const fcgipm_setting_row_t fcgipm_setting_global_rows[] = {
 #define X(directive_, kind_, member_, min_, max_, default_, syntax_, doc_)                                   \
     {.directive = directive_,                                                                                \
      .kind = FCGIPM_KIND_##kind_,                                                                            \
@@ -45,7 +45,7 @@ const fcgipm_setting_row_t fcgipm_global_rows[] = {
     FCGIPM_GLOBALS(X)
 #undef X
 };
-const unsigned fcgipm_global_row_count = sizeof fcgipm_global_rows / sizeof *fcgipm_global_rows;
+const unsigned fcgipm_setting_global_row_count = sizeof fcgipm_setting_global_rows / sizeof *fcgipm_setting_global_rows;
 
 #define EXTERNAL_CONCURRENCY 32
 #define LIST_MAX             4095 /* entries that a reader believes */
@@ -306,12 +306,12 @@ void fcgipm_setting_defaults(fcgipm_setting_t *s, apr_pool_t *pool)
             fcgipm_setting_parse(s, &fcgipm_setting_rows[i], fcgipm_setting_rows[i].value, pool);
 }
 
-void fcgipm_global_defaults(fcgipm_global_t *global, apr_pool_t *pool)
+void fcgipm_setting_global_defaults(fcgipm_global_t *global, apr_pool_t *pool)
 {
     memset(global, 0, sizeof *global);
-    for (unsigned i = 0; i < fcgipm_global_row_count; i++)
-        if (fcgipm_global_rows[i].value)
-            fcgipm_setting_parse(global, &fcgipm_global_rows[i], fcgipm_global_rows[i].value, pool);
+    for (unsigned i = 0; i < fcgipm_setting_global_row_count; i++)
+        if (fcgipm_setting_global_rows[i].value)
+            fcgipm_setting_parse(global, &fcgipm_setting_global_rows[i], fcgipm_setting_global_rows[i].value, pool);
 }
 
 void fcgipm_setting_finish(fcgipm_setting_t *s)

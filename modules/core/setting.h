@@ -93,14 +93,14 @@ typedef struct fcgipm_setting_row {
 
 extern const fcgipm_setting_row_t fcgipm_setting_rows[];
 extern const unsigned fcgipm_setting_row_count;
-extern const fcgipm_setting_row_t fcgipm_global_rows[]; /* offset: in fcgipm_global_t */
-extern const unsigned fcgipm_global_row_count;
+extern const fcgipm_setting_row_t fcgipm_setting_global_rows[]; /* offset: in fcgipm_global_t */
+extern const unsigned fcgipm_setting_global_row_count;
 
 /* Values that depend on others and were not said (concurrency 0 of an external pool). After all directives,
  * before check. */
 void fcgipm_setting_finish(fcgipm_setting_t *s);
 void fcgipm_setting_defaults(fcgipm_setting_t *s, apr_pool_t *pool);
-void fcgipm_global_defaults(fcgipm_global_t *global, apr_pool_t *pool);
+void fcgipm_setting_global_defaults(fcgipm_global_t *global, apr_pool_t *pool);
 /* Set the member of `row` from text, in the struct that the row belongs to. NULL on success, else a sentence
  * naming directive, value, and what would be right (allocated from pool). */
 const char *fcgipm_setting_parse(void *s, const fcgipm_setting_row_t *row, const char *text,

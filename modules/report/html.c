@@ -333,8 +333,8 @@ static void put_counter(fcgipm_print_t *p, const fcgipm_view_label_t *label, uin
 
 static void put_bound(fcgipm_print_t *p, unsigned cell)
 {
-    uint64_t us = cell < FCGIPM_HISTOGRAM_CELLS - 1 ? fcgipm_histogram_bound_us[cell]
-                                                    : fcgipm_histogram_bound_us[FCGIPM_HISTOGRAM_CELLS - 2];
+    uint64_t us = cell < FCGIPM_HISTOGRAM_CELLS - 1 ? fcgipm_stat_bound_us[cell]
+                                                    : fcgipm_stat_bound_us[FCGIPM_HISTOGRAM_CELLS - 2];
 
     fcgipm_print_str(p, cell < FCGIPM_HISTOGRAM_CELLS - 1 ? "&le; " : "&gt; ");
     fcgipm_print_fmt(p, us < 1000000 ? "%.3g ms" : "%.3g s",

@@ -47,7 +47,7 @@ static void put_histogram(json_t *j, const char *key, const fcgipm_view_histogra
     fcgipm_print_fmt(&j->print, ",\n \"%s\":{\"count\":%" PRIu64 ",\"sum_us\":%" PRIu64 ",\"cells\":[", key,
                      h->count, h->sum_us);
     for (unsigned i = 0; i < FCGIPM_HISTOGRAM_CELLS - 1; ++i)
-        fcgipm_print_fmt(&j->print, "[%" PRIu64 ",%" PRIu64 "],", fcgipm_histogram_bound_us[i], h->cell[i]);
+        fcgipm_print_fmt(&j->print, "[%" PRIu64 ",%" PRIu64 "],", fcgipm_stat_bound_us[i], h->cell[i]);
     fcgipm_print_fmt(&j->print, "[null,%" PRIu64 "]]}", h->cell[FCGIPM_HISTOGRAM_CELLS - 1]);
 }
 
@@ -97,13 +97,12 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *p, const fcgipm_view
     put_string(j, "state", w->state);
     fcgipm_print_fmt(&j->print,
                      ",\"generation\":%" PRIu32 ",\"pid\":%" PRIu32 ",\"age_s\":%" PRIu64
-                     ",\"requests\":%" PRIu64 ",\"deaths\":%" PRIu32 ",\"life_s\":%" PRIu64
-                     ",\"memory\":%" PRIu64,
-                     w->generation, w->pid, w->age_s, w->requests, w->deaths, w->life_s, w->memory);
+                     ",\"requests\":%" PRIu64 ",\"deaths\":%" PRIu32,
+                     w->generation, w->pid, w->age_s, w->requests, w->deaths);
     fcgipm_print_fmt(&j->print,
                      ",\"seats\":{\"total\":%" PRIu32 ",\"idle\":%" PRIu32 ",\"leased\":%" PRIu32
-                     ",\"busy\":%" PRIu32 "}}",
-                     w->seats.total, w->seats.idle, w->seats.leased, w->seats.busy);
+                     ",\"busy\":%" PRIu32 "},\"life_s\":%" PRIu64 ",\"memory\":%" PRIu64 "}",
+                     w->seats.total, w->seats.idle, w->seats.leased, w->seats.busy, w->life_s, w->memory);
 }
 
 static void put_pool_end(void *ctx, const fcgipm_view_pool_t *p)

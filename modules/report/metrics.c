@@ -122,7 +122,7 @@ static void put_histogram(void *ctx, const fcgipm_view_pool_t *pool)
         if (i == FCGIPM_HISTOGRAM_CELLS - 1)
             fcgipm_print_str(&m->print, "+Inf");
         else
-            put_seconds(&m->print, fcgipm_histogram_bound_us[i]);
+            put_seconds(&m->print, fcgipm_stat_bound_us[i]);
         fcgipm_print_fmt(&m->print, "\"} %" PRIu64 "\n", sum);
     }
     fcgipm_print_fmt(&m->print, "fcgipm_%s_count", m->name);

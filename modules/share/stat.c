@@ -20,15 +20,15 @@ void fcgipm_stat_read(const fcgipm_board_t *board, uint32_t pool, fcgipm_stat_co
 }
 
 #define X(bound) bound,
-const uint64_t fcgipm_histogram_bound_us[FCGIPM_HISTOGRAM_CELLS - 1] = {FCGIPM_HISTOGRAM_BOUNDS(X)};
+const uint64_t fcgipm_stat_bound_us[FCGIPM_HISTOGRAM_CELLS - 1] = {FCGIPM_HISTOGRAM_BOUNDS(X)};
 #undef X
 
-void fcgipm_histogram_add(fcgipm_histogram_t *histogram, int64_t us)
+void fcgipm_stat_histogram_add(fcgipm_histogram_t *histogram, int64_t us)
 {
     uint64_t value = us > 0 ? (uint64_t)us : 0;
     unsigned cell = 0;
 
-    while (cell < FCGIPM_HISTOGRAM_CELLS - 1 && value > fcgipm_histogram_bound_us[cell])
+    while (cell < FCGIPM_HISTOGRAM_CELLS - 1 && value > fcgipm_stat_bound_us[cell])
         cell++;
     fcgipm_atom_count(&histogram->cell[cell], 1);
     fcgipm_atom_count(&histogram->sum_us, value);

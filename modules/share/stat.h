@@ -61,8 +61,8 @@ typedef struct fcgipm_stat_copy {
     FCGIPM_STATS(X)
 #undef X
 } fcgipm_stat_copy_t;
-extern const uint64_t fcgipm_histogram_bound_us[FCGIPM_HISTOGRAM_CELLS - 1];
+extern const uint64_t fcgipm_stat_bound_us[FCGIPM_HISTOGRAM_CELLS - 1];
 /* Count one duration. */
-void fcgipm_histogram_add(fcgipm_histogram_t *histogram, int64_t us);
+void fcgipm_stat_histogram_add(fcgipm_histogram_t *histogram, int64_t us);
 void fcgipm_stat_read(const fcgipm_board_t *board, uint32_t pool, fcgipm_stat_copy_t *copy);
 #endif

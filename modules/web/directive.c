@@ -52,7 +52,7 @@ void *fcgipm_directive_create_server(apr_pool_t *pool, server_rec *s)
 
     (void)s;
     conf->pools = apr_hash_make(pool);
-    fcgipm_global_defaults(&conf->global, pool);
+    fcgipm_setting_global_defaults(&conf->global, pool);
     conf->script = apr_pcalloc(pool, sizeof *conf->script);
     fcgipm_setting_defaults(conf->script, pool);
     fcgipm_setting_finish(conf->script);
@@ -371,9 +371,9 @@ static const char *global_directive(cmd_parms *cmd, void *dir, const char *arg)
     const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
 
     (void)dir;
-    for (unsigned i = 0; !fault && i < fcgipm_global_row_count; i++)
-        if (!strcasecmp(fcgipm_global_rows[i].directive, cmd->cmd->name))
-            return fcgipm_setting_parse(&conf->global, &fcgipm_global_rows[i], arg, cmd->pool);
+    for (unsigned i = 0; !fault && i < fcgipm_setting_global_row_count; i++)
+        if (!strcasecmp(fcgipm_setting_global_rows[i].directive, cmd->cmd->name))
+            return fcgipm_setting_parse(&conf->global, &fcgipm_setting_global_rows[i], arg, cmd->pool);
     return fault;
 }
 
@@ -689,8 +689,8 @@ __attribute__((constructor)) static void fill_table(void)
         if (!listed(next, row->directive) && next < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
             memcpy(next++, &rec, sizeof rec);
     }
-    for (unsigned i = 0; i < fcgipm_global_row_count; i++) {
-        const fcgipm_setting_row_t *row = &fcgipm_global_rows[i];
+    for (unsigned i = 0; i < fcgipm_setting_global_row_count; i++) {
+        const fcgipm_setting_row_t *row = &fcgipm_setting_global_rows[i];
         command_rec rec = AP_INIT_TAKE1(row->directive, global_directive, NULL, RSRC_CONF, row->syntax);
 
         if (next < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)

@@ -311,8 +311,8 @@ static void count(const job_t *job, bool done)
     fcgipm_stat_bytes_in_add(job->board, pool, job->x.result.body_sent);
     fcgipm_stat_bytes_out_add(job->board, pool, job->x.result.answer_read);
     if ((stat = fcgipm_stat_row(job->board, pool))) {
-        fcgipm_histogram_add(&stat->wait, job->lease.queue_us);
-        fcgipm_histogram_add(&stat->took, apr_time_now() - job->lease.since_us);
+        fcgipm_stat_histogram_add(&stat->wait, job->lease.queue_us);
+        fcgipm_stat_histogram_add(&stat->took, apr_time_now() - job->lease.since_us);
     }
 }
 

@@ -217,10 +217,13 @@ sub start {
         sleep 0.01;
     }
     $self->{parent_fds} = do { my $n = descriptors($pid); $n->{other} + $n->{socket} };
-    wait_for { my $m = $self->manager; $m && ($self->{manager_fds} = descriptors($m)) } 5, 'there is a manager' if $self->{has_manager};
+    wait_for { my $m = $self->manager; $m && in_its_loop($m) && ($self->{manager_fds} = descriptors($m)) } 5, 'there is a manager' if $self->{has_manager};
     # Its workers may have been started meanwhile: their sockets do not count.
     $self->{manager_fds}{socket} -= () = $self->workers if $self->{has_manager};
 }
+
+# It catches SIGCHLD (17): what it opens for itself is open.
+sub in_its_loop { my ($pid) = @_; return proc_file($pid, 'status') =~ /^SigCgt:\s*[0-9a-f]*([0-9a-f])[0-9a-f]{4}$/m && hex($1) & 1 }
 
 sub slurp { my ($self, $name) = @_; local $/; open my $f, '<:raw', "$self->{root}/$name" or return ''; return scalar <$f> // '' }
 sub log { $_[0]->slurp('error.log') }

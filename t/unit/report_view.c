@@ -106,8 +106,10 @@ static const char *json_value(const char *s, int depth)
         return json_list(s, depth, *s == '{');
     if (*s == '"')
         return json_string(s);
-    if (strncmp(s, "null", 4) == 0)
+    if (strncmp(s, "null", 4) == 0 || strncmp(s, "true", 4) == 0)
         return s + 4;
+    if (strncmp(s, "false", 5) == 0)
+        return s + 5;
     size_t digits = strspn(s, "0123456789");
     if (digits == 0 || digits > 16 || (digits > 1 && *s == '0'))
         return NULL;
@@ -330,7 +332,7 @@ static void json_says_what_the_board_says(void **state)
         has(&page, "\"slots\":8,\"ready\":3,\"starting\":1,\"failures\":0,\"retry_s\":0,\"waiting\":7"));
     assert_true(has(&page, "{\"slot\":0,\"state\":\"READY\",\"generation\":1,\"pid\":4800,\"age_s\":40,"
                            "\"requests\":70021,\"deaths\":0,"
-                           "\"seats\":{\"total\":4,\"idle\":0,\"leased\":1,\"busy\":3}}"));
+                           "\"seats\":{\"total\":4,\"idle\":0,\"leased\":1,\"busy\":3}"));
     assert_true(has(&page, "\"failures\":5,\"retry_s\":32"));
     assert_true(has(&page, "\"index\":3,\"state\":\"DRAINING\",\"route\":4"));
     assert_true(has(&page, "\"external\":\"tcp:app-3.internal:9000\""));
