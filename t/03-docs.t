@@ -42,7 +42,7 @@ is_deeply [grep { $commands !~ /\bAP_INIT_\w+\(\s*"\Q$_\E"/ } map { s/>$//r } $o
     'each that is no setting is a command in web/directive.c';
 
 # Also those that are commented out: a user will uncomment them. Handlers, pools and file names are in lower case.
-my @pages = grep { -e } glob('conf/*.conf conf/*.load conf/examples/*.conf'), 'README.md';
+my @pages = grep { -e } glob('conf/*.conf conf/*.load conf/examples/*.conf'), 'README.md', 'conf/OPERATING.md';
 cmp_ok scalar @pages, '>=', 12, 'there are configurations';
 for my $page (@pages) {
     my @unknown = grep { !$known{lc $_} } text_of($page) =~ /\b(Fcgi[A-Z]\w*)/g;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Faults under load, each answer checked: a process killed every 200 ms; the manager killed; httpd's children killed;
-# ten graceful restarts. What may be lost is said with each. FCGIPM_LONG=1 runs longer; the figures are printed.
+# graceful restarts with manager kills between them. What may be lost is said with each. FCGIPM_LONG=1 runs longer; the figures are printed.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -71,15 +71,17 @@ subtest 'the manager is killed' => sub {
     wait_for { $h->manager } 5, 'there is a manager';
     is_deeply [sort $h->workers], \@before, 'the same processes';
 };
-subtest 'ten graceful restarts' => sub {
+subtest 'graceful restarts, and the manager killed between them' => sub {
     my @before = sort $h->workers;
-    my $join = Fcgipm::load($h, path => '/c?size=20000&sleep=5', clients => 6, seconds => $seconds + 8, background => 1, check => $exact);
-    for (1 .. 10) {
+    my $join = Fcgipm::load($h, path => '/c?size=20000&sleep=5', clients => 6, seconds => $seconds + ($ENV{FCGIPM_LONG} ? 20 : 8), background => 1, check => $exact);
+    my $reloads = $ENV{FCGIPM_LONG} ? 20 : 10;
+    for my $n (1 .. $reloads) {
         $h->graceful;
+        kill KILL => $h->manager // () if $n % 4 == 0;
         sleep 0.2;
     }
     my $sum = $join->();
-    figures('graceful', 10, $sum);
+    figures('graceful', $reloads, $sum);
     is $sum->{ok}, $sum->{sent}, 'no request is lost' or diag explain $sum;
     is_deeply [sort $h->workers], \@before, 'the same processes';
 };

@@ -45,7 +45,8 @@ const fcgipm_setting_row_t fcgipm_setting_global_rows[] = {
     FCGIPM_GLOBALS(X)
 #undef X
 };
-const unsigned fcgipm_setting_global_row_count = sizeof fcgipm_setting_global_rows / sizeof *fcgipm_setting_global_rows;
+const unsigned fcgipm_setting_global_row_count =
+    sizeof fcgipm_setting_global_rows / sizeof *fcgipm_setting_global_rows;
 
 #define EXTERNAL_CONCURRENCY 32
 #define LIST_MAX             4095 /* entries that a reader believes */
@@ -311,7 +312,8 @@ void fcgipm_setting_global_defaults(fcgipm_global_t *global, apr_pool_t *pool)
     memset(global, 0, sizeof *global);
     for (unsigned i = 0; i < fcgipm_setting_global_row_count; i++)
         if (fcgipm_setting_global_rows[i].value)
-            fcgipm_setting_parse(global, &fcgipm_setting_global_rows[i], fcgipm_setting_global_rows[i].value, pool);
+            fcgipm_setting_parse(global, &fcgipm_setting_global_rows[i], fcgipm_setting_global_rows[i].value,
+                                 pool);
 }
 
 void fcgipm_setting_finish(fcgipm_setting_t *s)
