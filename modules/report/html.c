@@ -13,7 +13,7 @@
 /* clang-format off */
 static const char style[] =
     ":root{color-scheme:light dark;--bg:#f4f5f7;--card:#fff;--ink:#1c2330;--dim:#667085;--line:#e3e6eb;"
-    "--ok:#15803d;--okbg:#dcf5e4;--go:#1d5fc4;--gobg:#deeafc;--warn:#a15c07;--warnbg:#fdf0cf;"
+    "--ok:#11713a;--okbg:#dcf5e4;--go:#1d5fc4;--gobg:#deeafc;--warn:#a15c07;--warnbg:#fdf0cf;"
     "--bad:#b42318;--badbg:#fde4e1;--off:#596273;--offbg:#e9ebef;--busy:#2f6fd6;--kept:#a9c6f5;--free:#dfe3e9}\n"
     "@media(prefers-color-scheme:dark){:root{--bg:#11151c;--card:#1a2029;--ink:#e4e8ee;--dim:#939db0;"
     "--line:#2b3341;--ok:#6ddc98;--okbg:#143524;--go:#8ab8ff;--gobg:#182f52;--warn:#f5c05a;--warnbg:#3c2e10;"
