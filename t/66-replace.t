@@ -26,7 +26,7 @@ sub deploy { my ($name, $line) = @_; put("$dir/$name", "#!/bin/sh\n$line\nexec $
 deploy($_, '') for qw(app watched self);
 put("$dir/restart.txt", '1');
 
-my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0371/, qr/FPM0316/, qr/FPM0302/, qr/FPM0315/], conf => <<"EOC");
+my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0371/, qr/FPM0316/, qr/FPM0317/, qr/FPM0302/, qr/FPM0315/], conf => <<"EOC");
 <FcgiServer many>
     FcgiCommand $actor
     FcgiProcesses 2
@@ -54,6 +54,10 @@ my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0371/, qr/FPM0316
     FcgiCommand $dir/self
     FcgiProcesses 1
     FcgiWatch Command
+</FcgiServer>
+<FcgiServer never>
+    FcgiCommand /bin/false
+    FcgiProcesses 1
 </FcgiServer>
 <Location "/st">
     SetHandler fcgipm-status
@@ -153,6 +157,25 @@ subtest 'a watched file' => sub {
     wait_for { $h->get('/watched'); ++$looks; sleep 0.2; $looks > 15 } 10, 'some looks later';
     is_deeply [sort $h->workers('watched')], \@before, 'one that goes is no reason';
     ok $h->log_has(qr/FPM0370: pool watched: restart \(a file of FcgiWatch has changed\)/), 'the log says why';
+};
+
+subtest 'a file that changes while there is no manager' => sub {
+    my @before = sort $h->workers('watched');
+    my $manager = $h->manager;
+    kill STOP => $h->pid;    # so that the next manager comes late
+    kill KILL => $manager;
+    wait_for { !Fcgipm::alive($manager) } 5;
+    put("$dir/restart.txt", '333');
+    kill CONT => $h->pid;
+    wait_for { my %now = map { $_ => 1 } $h->workers('watched'); keys %now == 2 && !grep { $now{$_} } @before } 15, 'all are replaced';
+    ok $h->wait_log(qr/FPM0370: pool watched: restart \(a file of FcgiWatch has changed meanwhile\)/, 5), 'the next one sees it';
+    push @{$h->{expect_log}}, qr/FPM0644/;
+};
+
+subtest 'restart of what does not start' => sub {
+    my ($code, $said) = $h->ctl('restart', 'never');
+    is $code, 1, 'is no success';
+    like $said, qr/exited with code 1/, 'and says why';
 };
 
 subtest 'its own file' => sub {

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Test::More;
+use IO::Socket::UNIX;
 use Time::HiRes qw(time sleep);
 use Fcgipm;
 
@@ -60,12 +61,24 @@ my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0613/, qr/FPM031[
     FcgiSlowLog 200ms $dir/stuck
     FcgiTimeout request=20s
 </FcgiServer>
+<FcgiServer deaf>
+    FcgiConnect unix:$dir/deaf.sock
+    FcgiTimeout connect=300ms
+</FcgiServer>
 <Location "/st">
     SetHandler fcgipm-status
 </Location>
-@{[map { qq{<Location "/$_">\n    FcgiPass $_\n</Location>\n} } qw(first silence whole stubborn brief proc dump stuck)]}
+@{[map { qq{<Location "/$_">\n    FcgiPass $_\n</Location>\n} } qw(deaf first silence whole stubborn brief proc dump stuck)]}
 EOC
 
+{
+    # A backlog that is full: nobody accepts.
+    my $deaf = IO::Socket::UNIX->new(Local => "$dir/deaf.sock", Listen => 1);
+    chmod 0666, "$dir/deaf.sock";
+    my @full = map { IO::Socket::UNIX->new(Peer => "$dir/deaf.sock", Blocking => 0) } 1 .. 3;
+    is $h->get('/deaf')->{status}, 503, 'a socket that nobody accepts on';
+    ok $h->wait_log(qr/FPM0603: pool deaf: could not connect to unix:\S+: .* \(FcgiTimeout connect=\); answered 503/, 3), 'connect= by its name' or diag join "\n", grep /deaf/, split /\n/, $h->log;
+}
 sub replaced {
     my ($pool, $path, $status, $why) = @_;
     subtest $why => sub {

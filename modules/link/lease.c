@@ -461,7 +461,7 @@ static apr_status_t seat_connect(attempt_t *a)
     }
     return fcgipm_fault_set(a->fault, rv, "connect", "could not connect to %s: %s%s", text,
                             apr_strerror(rv, reason, sizeof reason),
-                            rv == APR_TIMEUP ? " (FcgiTimeout connect=)" : "");
+                            APR_STATUS_IS_TIMEUP(rv) || rv == ETIMEDOUT ? " (FcgiTimeout connect=)" : "");
 }
 
 /* The seat could not be connected: give it back, and say whether to try another. Its worker has probably just

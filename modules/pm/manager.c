@@ -161,6 +161,9 @@ void fcgipm_manager_adopt(fcgipm_manager_t *m)
 {
     for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++)
         adopt_row(m, i);
+    for (uint32_t i = 0; i < m->app_end; i++)
+        if (m->apps[i] && m->apps[i]->configured)
+            fcgipm_refresh_missed(m->apps[i]);
     /* Pools without a worker are to be forgotten as well, or their index is lost. */
     for (uint32_t i = 0; i < FCGIPM_POOLS_MAX; i++)
         if (!m->apps[i] && fcgipm_atom_get(&m->registry->pool[i].used))

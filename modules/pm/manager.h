@@ -183,6 +183,8 @@ void fcgipm_refresh_judge(fcgipm_app_t *app);
 /* Files of FcgiWatch: remember them; look whether they have changed. */
 void fcgipm_refresh_watch(fcgipm_app_t *app);
 bool fcgipm_refresh_changed(fcgipm_app_t *app);
+/* After an adoption: one may have changed while there was no manager. */
+void fcgipm_refresh_missed(fcgipm_app_t *app);
 
 /* --- alive.c: idle workers that no longer answer --- */
 /* What is due for an idle worker; when it wants to be called next. */

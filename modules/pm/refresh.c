@@ -140,27 +140,30 @@ static void give_up(fcgipm_app_t *app)
     app->relieved = 0;
     app->restart = FCGIPM_RESTART_FAILED;
     FCGIPM_LOG(371, FCGIPM_LOG_ERR, 0, app->setting->scope,
-               "pool %s: restart failed: %u new processes in a row did not start; the old ones stay",
-               app->setting->name, app->tally.failures);
+               "pool %s: restart failed: %u new processes in a row did not start; %s", app->setting->name,
+               app->tally.failures,
+               fcgipm_app_count(app, FCGIPM_SLOT_READY) ? "the old ones stay" : "there are no old ones");
 }
 
+static void done(fcgipm_app_t *app)
+{
+    app->restart = FCGIPM_RESTART_DONE;
+    FCGIPM_LOG(372, FCGIPM_LOG_NOTICE, 0, app->setting->scope, "pool %s: restart done after %d ms",
+               app->setting->name, (int)((app->manager->now - app->restarted_us) / 1000));
+}
+
+/* Done when no old one is left and a new one is ready, or none is wanted. */
 void fcgipm_refresh_judge(fcgipm_app_t *app)
 {
+    bool wanted = app->min > 0 && !(app->flags & FCGIPM_POOL_DRAINED);
+
     if (app->restart != FCGIPM_RESTART_RUNNING)
         return;
-    if (restarting(app) == 0) {
-        /* Without an old one left it is done when a new one is ready, or when none is needed. */
-        if (app->tally.failures == 0 &&
-            (fcgipm_app_count(app, FCGIPM_SLOT_READY) || !fcgipm_app_count(app, FCGIPM_SLOT_STARTING))) {
-            app->restart = FCGIPM_RESTART_DONE;
-            FCGIPM_LOG(372, FCGIPM_LOG_NOTICE, 0, app->setting->scope, "pool %s: restart done after %d ms",
-                       app->setting->name, (int)((app->manager->now - app->restarted_us) / 1000));
-        } else if (app->tally.failures >= GIVE_UP) {
-            app->restart = FCGIPM_RESTART_FAILED;
-        }
-    } else if (app->tally.failures >= GIVE_UP) {
+    if (app->tally.failures >= GIVE_UP)
         give_up(app);
-    }
+    else if (restarting(app) == 0 && (fcgipm_app_count(app, FCGIPM_SLOT_READY) ||
+                                      (!wanted && !fcgipm_app_count(app, FCGIPM_SLOT_STARTING))))
+        done(app);
 }
 
 /* --- files --- */
@@ -212,4 +215,24 @@ bool fcgipm_refresh_changed(fcgipm_app_t *app)
             *file = was; /* compared with what it was before it went */
     }
     return changed;
+}
+
+void fcgipm_refresh_missed(fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+    int64_t wall = fcgipm_manager_wall();
+
+    for (int i = 0; app->watched && i < app->watched->nelts; i++) {
+        int64_t changed = APR_ARRAY_IDX(app->watched, i, fcgipm_watched_t).changed_ns / 1000;
+
+        for (uint32_t slot = 0; slot < app->geometry.slot_count; slot++) {
+            const fcgipm_worker_t *w = &app->workers[slot];
+
+            if (!w->adopted || !fcgipm_worker_alive(w) || changed > wall ||
+                changed <= m->registry->slot[w->row].born_us)
+                continue;
+            fcgipm_refresh_restart(app, "a file of FcgiWatch has changed meanwhile");
+            return;
+        }
+    }
 }

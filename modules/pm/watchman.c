@@ -289,7 +289,9 @@ int64_t fcgipm_watchman_tend(fcgipm_manager_t *m)
         next = at < next ? at : next;
     }
     at = due(m, &m->stopped_at_us, STOPPED_US, &is_due);
-    if (is_due)
+    if (is_due) {
         each_worker(m, fcgipm_alive_look);
+        m->oom_kills = fcgipm_memory_oom_kills(); /* older ones explain no death that is still to come */
+    }
     return at < next ? at : next;
 }

@@ -20,6 +20,7 @@
 #include "web/limit.h"
 #include "web/match.h"
 #include "web/params.h"
+#include "web/portion.h"
 #include "web/reply.h"
 #include "web/trace.h"
 
@@ -251,7 +252,7 @@ static apr_status_t lease(job_t *job)
 {
     fcgipm_wish_t wish = {.pool = job->pool,
                           .setting = job->setting,
-                          .share = job->match.script ? NULL : &job->match.pool->share,
+                          .share = job->match.script ? fcgipm_portion_script() : &job->match.pool->share,
                           .fresh = !idempotent(job->r),
                           .avoid_seat_slot = job->avoid,
                           .gone = on_gone,

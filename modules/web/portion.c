@@ -51,11 +51,19 @@ static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s,
     share->peers_tight = share->peer_count && all > threads;
 }
 
+static fcgipm_share_t script_share; /* of this child */
+
+const fcgipm_share_t *fcgipm_portion_script(void)
+{
+    return &script_share;
+}
+
 void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server)
 {
     apr_array_header_t *pools = fcgipm_directive_pools(pool, main_server);
     uint32_t all = all_threads(), said = fcgipm_directive_server(main_server)->global.user_threads;
 
+    script_share = (fcgipm_share_t){.threads = at_least_one(all / 2)};
     for (int i = 0; i < pools->nelts; i++) {
         fcgipm_pool_conf_t *conf = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
         const fcgipm_setting_t *s = conf->setting;

@@ -9,6 +9,8 @@
 #include <httpd.h>
 #include "web/directive.h"
 
+/* That of a fcgipm-script program. */
+const fcgipm_share_t *fcgipm_portion_script(void);
 /* Fills `share` of every pool. */
 void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server);
 #endif
