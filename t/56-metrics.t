@@ -40,7 +40,7 @@ Listen 127.0.0.1:\@SSLPORT\@
     </FcgiServer>
 </VirtualHost>
 EOC
-wait_for { scalar(() = $h->workers('app')) == 3 } 10, 'they run';
+wait_for { my @p = grep { $_->{name} eq 'app' } @{$h->status->{pools}}; $p[0]{ready} + $p[1]{ready} == 3 } 10, 'they run';
 
 # Parsed: {"family" => type}, {"name{labels}" => value}; a list of faults.
 sub metrics {

@@ -64,7 +64,7 @@ my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0371/, qr/FPM0316
 </Location>
 @{[map { qq{<Location "/$_">\n    FcgiPass $_\n</Location>\n} } qw(many old app neighbour watched self)]}
 EOC
-sub wait_workers { my ($pool, $n) = @_; wait_for { scalar(() = $h->workers($pool)) == $n } 15, "$n processes of $pool" }
+sub wait_workers { my ($pool, $n) = @_; wait_for { $h->status($pool)->{ready} == $n } 15, "$n processes of $pool" }
 wait_workers(@$_) for [many => 2], [old => 2], [app => 3], [neighbour => 2], [watched => 2], [self => 1];
 my @neighbours = sort $h->workers('neighbour');
 

@@ -120,7 +120,7 @@ for my $pool (qw(idle pinged)) {
         ok $h->wait_log(qr/FPM0373: pool $pool slot 0 pid $before: did not answer for 700 ms \(FcgiProbe timeout=\) while idle; it is replaced/, 5), 'found';
         wait_for { ; my @now = $h->workers($pool); @now == 1 && $now[0] != $before } 8, 'replaced';
         is $h->get("/$pool")->{status}, 200, 'and serves';
-        is $h->status($pool)->{counters}{unresponsive}, 1, 'counted';
+        wait_for { $h->status($pool)->{counters}{unresponsive} == 1 } 5, 'counted';
     };
     subtest "$pool: stopped, with a kept connection" => sub {
         is $h->get("/$pool")->{status}, 200, 'it serves';

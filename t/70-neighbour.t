@@ -45,7 +45,7 @@ EOC
 open my $f, '>', $h->root . '/htdocs/static.txt' or die;
 print {$f} "static\n";
 close $f;
-wait_for { scalar(() = $h->workers) == 16 } 10, 'they run';
+wait_for { my $n = 0; $n += $_->{ready} for @{$h->status->{pools}}; $n == 16 } 10, 'they run';
 
 # Requests to the neighbour one after another: [milliseconds, sorted], how many were not exactly right.
 sub visit {

@@ -36,7 +36,7 @@ my $h = Fcgipm->httpd(loglevel => 'info', conf => <<"EOC");
     FcgiPass cold
 </Location>
 EOC
-wait_for { scalar(() = $h->workers('app')) == 2 } 10, 'the old one runs';
+wait_for { $h->status('app')->{ready} == 2 } 10, 'the old one runs';
 my $so = $h->root . '/mod_fcgipm.so';
 sub install { my ($from) = @_; copy($from, "$so.new") or die "$from: $!"; rename "$so.new", $so or die }
 sub managers { return grep { Fcgipm::is_manager($_) } Fcgipm::children_of($h->pid) }
