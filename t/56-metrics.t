@@ -31,6 +31,12 @@ my $h = Fcgipm->httpd(expect_log => [qr/FPM0616/, qr/FPM0315/, qr/FPM0644/, qr/F
 <Location "/app">
     FcgiPass app
 </Location>
+Alias "/scripts" "\@ROOT\@/scripts"
+<Directory "\@ROOT\@/scripts">
+    Options ExecCGI
+    SetHandler fcgipm-script
+    Require all granted
+</Directory>
 Listen 127.0.0.1:\@SSLPORT\@
 <VirtualHost *:\@SSLPORT\@>
     ServerName odd.example
@@ -40,6 +46,8 @@ Listen 127.0.0.1:\@SSLPORT\@
     </FcgiServer>
 </VirtualHost>
 EOC
+mkdir $h->root . '/scripts';
+system 'cp', $actor, $h->root . '/scripts/app.fcgi';
 wait_for { my @p = grep { $_->{name} eq 'app' } @{$h->status->{pools}}; $p[0]{ready} + $p[1]{ready} == 3 } 10, 'they run';
 
 # Parsed: {"family" => type}, {"name{labels}" => value}; a list of faults.
@@ -87,6 +95,12 @@ is $v->{'fcgipm_request_seconds_bucket{pool="app",vhost="",le="+Inf"}'}, 10, 'it
 cmp_ok $v->{'fcgipm_request_seconds_bucket{pool="app",vhost="",le="0.025"}'}, '<=', 6, 'slow ones are not among the quick';
 cmp_ok $v->{'fcgipm_request_seconds_sum{pool="app",vhost=""}'}, '>=', 0.12, 'their sum';
 like $h->get('/st')->{body}, qr/class="hist".*90 % (?:&le;|&gt;)|90 % &le; \d+ m?s.*class="hist"/s, 'the page draws it';
+
+# A pool made on demand counts for itself.
+is $h->get('/scripts/app.fcgi')->{status}, 200, 'a script';
+($v) = metrics();
+is $v->{'fcgipm_requests_total{pool="app.fcgi",vhost=""}'}, 1, 'has a series of its own';
+is $v->{'fcgipm_requests_total{pool="app",vhost=""}'}, 10, 'and is counted nowhere else';
 
 # Through everything that happens to a server: each counter of each series only grows.
 my (%last, @back);

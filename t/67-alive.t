@@ -81,6 +81,12 @@ my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0316/, qr/FPM0318
     FcgiProcesses 1
     FcgiProbe /ping every=300ms timeout=700ms
 </FcgiServer>
+<FcgiServer asked>
+    FcgiCommand $actor
+    FcgiProcesses 1
+    FcgiProbe every=200ms timeout=60s
+    FcgiTimeout stop=1s
+</FcgiServer>
 <FcgiServer plain>
     FcgiCommand $actor
     FcgiProcesses 1
@@ -88,7 +94,7 @@ my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0316/, qr/FPM0318
 <Location "/st">
     SetHandler fcgipm-status
 </Location>
-@{[map { qq{<Location "/$_">\n    FcgiPass $_\n</Location>\n} } qw(notify mute answers silent warms cold idle pinged plain)]}
+@{[map { qq{<Location "/$_">\n    FcgiPass $_\n</Location>\n} } qw(notify mute answers silent warms cold idle pinged asked plain)]}
 EOC
 
 # Who waits for a process that is not ready gets it when it is.
@@ -136,6 +142,15 @@ subtest 'asking disturbs nobody' => sub {
     is $sum->{sent}, $sum->{ok}, "no request is lost ($sum->{sent})" or diag join "\n", @{$sum->{bad}};
     my ($after) = $h->workers('idle');
     is $after, $before, 'and the process stays';
+};
+
+subtest 'a question does not keep who is to leave' => sub {
+    is $h->get('/asked?freeze=1')->{status}, 200, 'it will never answer again';
+    wait_for { $h->status('asked')->{workers}[0]{seats}{busy} == 1 } 5, 'it is asked';
+    my $begin = time;
+    is +($h->ctl('restart', 'asked'))[0], 0, 'and replaced meanwhile';
+    wait_for { scalar(() = $h->workers('asked')) == 1 } 20, 'the old one is gone';
+    cmp_ok time - $begin, '<', 15, 'without waiting for the answer';
 };
 
 # Without any directive: a stopped process is found after some time.

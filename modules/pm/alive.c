@@ -90,6 +90,14 @@ static void ask(fcgipm_worker_t *w)
     }
 }
 
+void fcgipm_alive_cancel(fcgipm_worker_t *w)
+{
+    if (!w->asking)
+        return;
+    stop_asking(w);
+    give_place_back(w);
+}
+
 void fcgipm_alive_on_answer(fcgipm_worker_t *w)
 {
     char why[128];

@@ -229,7 +229,11 @@ static void publish_script(fcgipm_manager_t *m, const fcgipm_app_t *app)
     row->external = 0;
     row->geometry = app->geometry;
     fcgipm_atom_set(&row->used, 1);
+    row->stat_row = app->index; /* the rows of static pools lie below */
+    row->flags = row->scaled_min = row->scaled_max = 0;
+    memset(&m->board->stat[app->index], 0, sizeof m->board->stat[app->index]);
     memset(seen, 0, sizeof *seen);
+    seen->stat_row = app->index;
     seen->geometry = app->geometry;
     memcpy(seen->name, app->setting->name, strlen(app->setting->name));
     fcgipm_atom_set(&seen->route, app->index);

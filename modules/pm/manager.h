@@ -190,6 +190,8 @@ void fcgipm_refresh_missed(fcgipm_app_t *app);
 /* What is due for an idle worker; when it wants to be called next. */
 int64_t fcgipm_alive_tend(fcgipm_worker_t *w);
 void fcgipm_alive_on_answer(fcgipm_worker_t *w);
+/* It is to leave: the place that was taken for the question must not keep it. */
+void fcgipm_alive_cancel(fcgipm_worker_t *w);
 /* Somebody has sent it SIGSTOP? */
 void fcgipm_alive_look(fcgipm_worker_t *w);
 

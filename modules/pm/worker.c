@@ -216,7 +216,8 @@ static void became_ready(fcgipm_worker_t *w)
 
     /* First our own connection goes, so that the worker is free for the first request. */
     end_probe(w);
-    w->why[0] = '\0';
+    if (!w->outdated)
+        w->why[0] = '\0';
     w->ready_us = w->idle_since_us = app->manager->now;
     if (!step(w, FCGIPM_SLOT_EV_READY))
         return;
@@ -362,6 +363,7 @@ void fcgipm_worker_drain(fcgipm_worker_t *w, fcgipm_leave_t leave, const char *w
 
     if (!fcgipm_worker_alive(w))
         return;
+    fcgipm_alive_cancel(w);
     w->leave = leave;
     w->outdated = FCGIPM_LEAVE_NONE;
     w->app->manager->registry->slot[w->row].outdated = 0;
@@ -391,6 +393,7 @@ void fcgipm_worker_stop(fcgipm_worker_t *w, int64_t kill_us, fcgipm_leave_t leav
 
     if (w->pid == 0 || w->state == FCGIPM_SLOT_FREE || w->state == FCGIPM_SLOT_DEAD)
         return;
+    fcgipm_alive_cancel(w);
     if (w->state == FCGIPM_SLOT_ENDING) {
         w->kill_at_us = kill_at < w->kill_at_us ? kill_at : w->kill_at_us;
         return;
