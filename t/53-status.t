@@ -29,7 +29,7 @@ my $h = Fcgipm->httpd(expect_log => [qr/FPM0316/, qr/FPM0302/, qr/FPM0317/], con
     SetHandler server-status
 </Location>
 EOC
-wait_for { $h->workers('c') == 2 } 10, 'both run';
+wait_for { ($h->get('/st?auto')->{body} // '') =~ /^pool\.\d+\.ready: 2$/m } 10, 'both are ready';
 wait_for { $h->get('/c')->{status} == 200 } 5, 'it serves';
 
 sub json { my $r = $h->get('/st?json'); like $r->{headers}{'content-type'}, qr{^application/json}, 'JSON'; return decode_json($r->{body}) }
