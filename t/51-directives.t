@@ -33,7 +33,17 @@ good 'all of them', $block->(<<'EOC');
     FcgiTimeout start=10s connect=500ms queue=5 read=1m request=off idle=1h stop=2s
     FcgiHeadLimit 32K
     FcgiRequestBuffer memory=1M
+    FcgiQueue threads=Auto
+    FcgiTimeout firstbyte=30s
+    FcgiRecycle requests=1000 lifetime=1d memory=1G measure=RSS
+    FcgiReady Notify
+    FcgiProbe /ping?a=b every=10s timeout=1s
+    FcgiWatch /srv/restart.txt "/srv/with blank.txt"
+    FcgiWatch Command
+    FcgiSlowLog 5s /bin/echo one "two words"
 EOC
+good 'over all', "FcgiMaxWorkers 100\nFcgiMemoryBudget 2G\nFcgiUserThreads Auto\n" . $block->();
+good 'a probe without a path', $block->('    FcgiProbe every=1m');
 good 'external', "<FcgiServer x>\n    FcgiConnect $_\n</FcgiServer>\n" for 'unix:/run/x.sock', '127.0.0.1:9000', '[::1]:9000', 'localhost:9000';
 
 for my $case (
@@ -49,11 +59,20 @@ for my $case (
     ['FcgiNonsense x', qr/FcgiNonsense/], ['DocumentRoot /tmp', qr/DocumentRoot \/tmp: not allowed in <FcgiServer app>/],
     ['FcgiDirectory relative/x', qr/FcgiDirectory relative\/x/], ['FcgiDirectory /nowhere/at/all', qr/FcgiDirectory \/nowhere\/at\/all: there is no such directory/],
     ['FcgiUser nobodyatall', qr/FcgiUser nobodyatall: there is no such user/], ['FcgiUser www-data nogroupatall', qr/nogroupatall: there is no such group/],
+    ['FcgiRecycle requests=few', qr/FcgiRecycle requests=few/], ['FcgiRecycle memory=lots', qr/memory=lots/], ['FcgiRecycle 100', qr/FcgiRecycle 100: not known; write: FcgiRecycle requests=number/],
+    ['FcgiRecycle measure=VSZ', qr/measure=VSZ.*PSS\|RSS/], ['FcgiReady Soon', qr/FcgiReady Soon.*Auto\|Answer\|Notify/], ['FcgiProbe ping', qr/FcgiProbe ping: not a path/],
+    ['FcgiProbe /a /b', qr/wrong arguments; write: FcgiProbe/], ['FcgiProbe /a every=never', qr/every=never/], ['FcgiWatch restart.txt', qr/FcgiWatch restart\.txt: not a full path/],
+    ['FcgiSlowLog soon', qr/FcgiSlowLog soon: not a time/], ['FcgiSlowLog 5s py-spy', qr/FcgiSlowLog \.\.\. py-spy: not a full path/],
+    ['FcgiSlowLog 5s /nowhere/spy', qr{FcgiSlowLog \.\.\. /nowhere/spy: there is no such program}], ['FcgiQueue threads=all', qr/threads=all/],
+    ['FcgiMaxWorkers 5', qr/FcgiMaxWorkers holds for the whole server; write it outside of <FcgiServer app>/], ['FcgiTimeout firstbyte=soon', qr/firstbyte=soon/],
     ['FcgiUser root', qr/FcgiUser root: applications never run as root/], ['FcgiConnect unix:/x', qr/FcgiCommand|FcgiConnect/],
 ) {
     my ($line, @like) = @$case;
     bad $line, $block->("    $line"), @like;
 }
+bad "$_->[0]", "$_->[0]\n", $_->[1] for ['FcgiMaxWorkers many', qr/FcgiMaxWorkers many: not a number/], ['FcgiMaxWorkers 99999', qr/FcgiMaxWorkers 99999: out of bounds/],
+    ['FcgiMemoryBudget 1X', qr/FcgiMemoryBudget 1X: not a size/], ['FcgiUserThreads -1', qr/FcgiUserThreads -1/];
+bad 'a global one in a virtual host', "<VirtualHost *:\@PORT\@>\n    FcgiMaxWorkers 5\n</VirtualHost>\n", qr/FcgiMaxWorkers/;
 bad 'neither command nor address', "<FcgiServer x>\n    FcgiProcesses 1\n</FcgiServer>\n", qr/FcgiServer x.*FcgiCommand.*FcgiConnect/s;
 bad 'a missing program', "<FcgiServer x>\n    FcgiCommand /nowhere/app\n</FcgiServer>\n", qr{<FcgiServer x> FcgiCommand /nowhere/app: there is no such file};
 bad 'a directory', "<FcgiServer x>\n    FcgiCommand /tmp\n</FcgiServer>\n", qr{FcgiCommand /tmp: that is not a file};

@@ -77,6 +77,26 @@ my ($code, $said) = $h->ctl('restart', 'app');
 is $code, 0, 'fcgipmctl finds the new one' or diag $said;
 $h->stop;
 
+# The same layout, another file: a new manager, and no process is touched.
+{
+    my $h = Fcgipm->httpd(conf => "<FcgiServer c>\n    FcgiCommand $actor\n    FcgiProcesses 2\n</FcgiServer>\n<Location \"/c\">\n    FcgiPass c\n</Location>\n");
+    my $so = $h->root . '/mod_fcgipm.so';
+    wait_for { scalar(() = $h->workers('c')) == 2 } 10;
+    my ($manager, @before) = ($h->manager, sort $h->workers('c'));
+    $h->graceful;
+    is $h->manager, $manager, 'the same file: the same manager';
+    copy($ours, "$so.new") or die;
+    rename "$so.new", $so;
+    my $load = $h->load(clients => 2, seconds => 3, path => '/c', background => 1);
+    $h->graceful;
+    wait_for { my $m = $h->manager; $m && $m != $manager } 10, 'another file: another manager';
+    my $sum = $load->();
+    is $sum->{sent}, $sum->{ok}, "no request is lost ($sum->{sent})" or diag join "\n", @{$sum->{bad}};
+    is_deeply [sort $h->workers('c')], \@before, 'and the same processes';
+    push @{$h->{expect_log}}, qr/FPM0653/;
+    $h->stop;
+}
+
 # Killed after an upgrade: the next start finds what is left.
 {
     my $h = Fcgipm->httpd(leave => 1, conf => "<FcgiServer c>\n    FcgiCommand $actor\n</FcgiServer>\n<Location \"/c\">\n    FcgiPass c\n</Location>\n");

@@ -348,13 +348,21 @@ static const char *pool_directive(cmd_parms *cmd, void *dir, const char *args)
 /* --- elsewhere
  * ----------------------------------------------------------------------------------------------------- */
 
+static const char *outside_a_block(const cmd_parms *cmd)
+{
+    return current
+               ? apr_psprintf(cmd->pool, "%s holds for the whole server; write it outside of <FcgiServer %s>",
+                              cmd->cmd->name, current_block)
+               : NULL;
+}
+
 static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *arg)
 {
     fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
     const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
 
     (void)dir;
-    if (fault)
+    if (fault || (fault = outside_a_block(cmd)))
         return fault;
     conf->runtime_dir = ap_runtime_dir_relative(cmd->pool, arg);
     /* A socket's path has 107 bytes, of which ours takes "/p2047/s16383.sock.new". */
@@ -371,6 +379,8 @@ static const char *global_directive(cmd_parms *cmd, void *dir, const char *arg)
     const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
 
     (void)dir;
+    if (!fault)
+        fault = outside_a_block(cmd);
     for (unsigned i = 0; !fault && i < fcgipm_setting_global_row_count; i++)
         if (!strcasecmp(fcgipm_setting_global_rows[i].directive, cmd->cmd->name))
             return fcgipm_setting_parse(&conf->global, &fcgipm_setting_global_rows[i], arg, cmd->pool);

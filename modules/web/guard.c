@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/guard.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -75,6 +76,7 @@ typedef struct fcgipm_guard_state {
     apr_time_t deaths_since;
     unsigned deaths; /* of the manager within the last 10 s */
     int broken;      /* it said that it cannot run: not before the next configuration */
+    uint64_t image;  /* which file the manager's code is from */
 } fcgipm_guard_state_t;
 
 #define FCGIPM_GUARD_KEY "mod_fcgipm: state"
@@ -536,11 +538,42 @@ static apr_status_t compile_world(fcgipm_guard_state_t *state, server_rec *s, ap
     return APR_SUCCESS;
 }
 
+/* Which mod_fcgipm.so we are: another file of the same layout may have been installed before a graceful
+ * restart. */
+static uint64_t image_of_module(void)
+{
+    struct stat st;
+    Dl_info info;
+
+    if (!dladdr(&guard_state, &info) || !info.dli_fname || stat(info.dli_fname, &st) < 0)
+        return 0;
+    return (uint64_t)st.st_ino * 0x100000001b3ull ^ (uint64_t)st.st_mtim.tv_sec << 20 ^
+           (uint64_t)st.st_mtim.tv_nsec ^ (uint64_t)st.st_size << 40;
+}
+
+/* It leaves without touching a worker, and the next one, of our code, adopts them. */
+static void send_away(fcgipm_guard_state_t *state)
+{
+    apr_time_t limit = apr_time_now() + apr_time_from_sec(2);
+
+    FCGIPM_LOG(653, FCGIPM_LOG_NOTICE, 0, 0, "the module has been installed anew: its manager is replaced");
+    fcgipm_order_send(state->orders[0], FCGIPM_ORDER_LEAVE, NULL, 0, -1);
+    while (manager_lives(state)) {
+        if (apr_time_now() > limit)
+            kill(state->manager, SIGKILL);
+        apr_sleep(2000);
+    }
+}
+
 /* The running manager is told; if it cannot be told it is replaced, and the next one adopts the workers. */
 static apr_status_t tell_manager(fcgipm_guard_state_t *state, server_rec *s)
 {
+    uint64_t image = image_of_module();
     apr_status_t rv;
 
+    if (manager_lives(state) && state->image != image)
+        send_away(state);
+    state->image = image;
     if (!manager_lives(state))
         return fork_manager(state, s);
     rv = fcgipm_order_send(state->orders[0], FCGIPM_ORDER_CONFIG, state->world, state->world_len,

@@ -217,9 +217,17 @@ sub start {
         sleep 0.01;
     }
     $self->{parent_fds} = do { my $n = descriptors($pid); $n->{other} + $n->{socket} };
-    wait_for { my $m = $self->manager; $m && in_its_loop($m) && ($self->{manager_fds} = descriptors($m)) } 5, 'there is a manager' if $self->{has_manager};
-    # Its workers may have been started meanwhile: their sockets do not count.
-    $self->{manager_fds}{socket} -= () = $self->workers if $self->{has_manager};
+    return if !$self->{has_manager};
+    # Workers are being started meanwhile: their sockets do not count, so both are taken when nothing changes between.
+    my $last = -1;
+    wait_for {
+        my $m = $self->manager;
+        my $workers = () = $self->workers;
+        my $steady = $m && in_its_loop($m) && $workers == $last && ($self->{manager_fds} = descriptors($m)) && $workers == (() = $self->workers);
+        $last = $workers;
+        $self->{manager_fds}{socket} -= $workers if $steady;
+        $steady;
+    } 20, 'there is a manager';
 }
 
 # It catches SIGCHLD (17): what it opens for itself is open.
