@@ -32,19 +32,23 @@ my $h = Fcgipm->httpd(
 <FcgiServer on>
     FcgiConnect unix:$dir/on.sock
     FcgiKeepConn On
+    FcgiQueue threads=100
     FcgiConcurrency 1
 </FcgiServer>
 <FcgiServer auto>
     FcgiConnect unix:$dir/auto.sock
+    FcgiQueue threads=100
     FcgiConcurrency 1
 </FcgiServer>
 <FcgiServer one>
     FcgiCommand $actor
     FcgiProcesses 1
+    FcgiQueue threads=100
 </FcgiServer>
 <FcgiServer off>
     FcgiCommand $actor
     FcgiProcesses 1
+    FcgiQueue threads=100
     FcgiKeepConn Off
 </FcgiServer>
 <Location "/on">
