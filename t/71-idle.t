@@ -11,7 +11,8 @@ use Fcgipm;
 my $actor = app_built('actor.c');
 my $long = $ENV{FCGIPM_LONG};
 
-sub wakeups { my ($pid) = @_; my $n = 0; $n += $_ for Fcgipm::proc_file($pid, 'status') =~ /ctxt_switches:\s*(\d+)/g; return $n }
+# It goes to sleep as often as it wakes; that others took its processor is not its doing.
+sub wakeups { my ($pid) = @_; return Fcgipm::proc_file($pid, 'status') =~ /^voluntary_ctxt_switches:\s*(\d+)/m ? $1 : 0 }
 sub memory { my ($pid) = @_; return Fcgipm::proc_file($pid, 'smaps_rollup') =~ /^Pss:\s*(\d+)/m ? $1 : 0 }
 sub cpu { my ($pid) = @_; my @f = split ' ', Fcgipm::proc_file($pid, 'stat') =~ s/^.*\) //sr; return ($f[11] + $f[12]) / 100 }
 
