@@ -26,8 +26,8 @@
     X("FcgiConnect", NULL, ADDRESS, connect, 0, 0, NULL, NULL, "unix:/path | host:port | [::1]:port", 1,     \
       "In place of FcgiCommand: the address of an application that somebody else runs, such as php-fpm, "    \
       "spawn-fcgi or another machine. A host name is looked up once, when the configuration is read. "       \
-      "FcgiUser, FcgiDirectory, FcgiUmask, FcgiEnv, FcgiProcesses and the times start, idle and stop then "  \
-      "mean nothing.")                                                                                       \
+      "FcgiUser, FcgiDirectory, FcgiUmask, FcgiEnv, FcgiProcesses, FcgiReady, FcgiProbe, FcgiRecycle, "      \
+      "FcgiWatch, FcgiSlowLog and the times start, idle and stop then mean nothing.")                        \
     X("FcgiUser", NULL, STRING, user, 0, 0, NULL, NULL, "user", 1,                                           \
       "Whom the processes run as; httpd's own User when not given. Needs httpd to be started as root. "      \
       "Never root itself.")                                                                                  \
