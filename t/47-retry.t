@@ -97,4 +97,13 @@ $w->stop;
 is $h->get('/w?gone=x')->{status}, 503, 'an external application that is not there is 503';
 ok $h->log_has(qr/FPM0603: pool w: could not connect to unix:\Q$dir\E\/w\.sock: .*; answered 503/), 'and the log says where';
 $h->stop;
+# A request that kills every process it is given to must not take the application down for the others.
+{
+    my $h = Fcgipm->httpd(expect_log => [qr/FPM0616/, qr/FPM0315/], conf => "<FcgiServer c>\n    FcgiCommand $actor\n    FcgiProcesses 3\n</FcgiServer>\n<Location \"/c\">\n    FcgiPass c\n</Location>\n<Location \"/st\">\n    SetHandler fcgipm-status\n</Location>\n");
+    wait_for { $h->status('c')->{ready} == 3 } 10;
+    is $h->get('/c?die=segv')->{status}, 502, 'a request that kills three processes' for 1 .. 5;
+    is $h->get('/c')->{status}, 200, 'another is answered';
+    is $h->status('c')->{failures}, 0, 'that is no failed start';
+    $h->stop;
+}
 done_testing;

@@ -528,6 +528,7 @@ apr_status_t fcgipm_lease_acquire(fcgipm_link_t *link, fcgipm_lease_t *lease, co
             return rv;
         }
         lease->keep = may_keep(&a);
+        fcgipm_atom_count(&link->env.board->slot[a.g.slot_first + lease->slot].begun, 1);
         fcgipm_stat_requests_add(link->env.board, a.pool, 1);
         return APR_SUCCESS;
     }

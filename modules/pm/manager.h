@@ -43,12 +43,14 @@ typedef struct fcgipm_worker {
     uint64_t start_time;
     bool adopted; /* not our child: death is learnt from pidfd */
     bool exec_done;
-    bool hung;               /* stopped because a request hung: not held against the pool */
-    bool failed;             /* stopped because it does not start */
-    bool owed;               /* somebody waited in the backlog when it was started */
-    bool substitute;         /* started to replace an outdated one */
-    bool notified;           /* it has said READY=1 */
-    bool dumped;             /* a slow log command looks at it: it is not killed before that ends */
+    bool hung;       /* stopped because a request hung: not held against the pool */
+    bool failed;     /* stopped because it does not start */
+    bool owed;       /* somebody waited in the backlog when it was started */
+    bool taken;      /* when it died: it had taken who waited */
+    bool heir;       /* its predecessor died with a request in hand, which may still come to its socket */
+    bool substitute; /* started to replace an outdated one */
+    bool notified;   /* it has said READY=1 */
+    bool dumped;     /* a slow log command looks at it: it is not killed before that ends */
     fcgipm_leave_t outdated; /* RECYCLED or RESTARTED: to be replaced */
     fcgipm_leave_t leave;
     int pidfd, listen_fd, out_fd, report_fd;

@@ -147,6 +147,7 @@ static void begin(fcgipm_worker_t *w)
         w->output = apr_palloc(w->app->pool, sizeof *w->output);
     fcgipm_output_begin(w->output, w->app->setting->name, w->slot, 0, w->app->setting->scope);
     fcgipm_atom_set(&seen->requests, 0);
+    fcgipm_atom_set(&seen->begun, 0);
     fcgipm_atom_set(&seen->used_us, 0);
     fcgipm_atom_set(&seen->memory, 0);
     fcgipm_atom_set(&seen->born_us, (uint64_t)fcgipm_manager_wall());
@@ -321,7 +322,7 @@ bool fcgipm_worker_adopt(fcgipm_worker_t *w)
     fcgipm_manager_t *m = w->app->manager;
     fcgipm_registry_slot_t *row = &m->registry->slot[w->row];
     fcgipm_fault_t fault;
-    uint64_t requests, used;
+    uint64_t requests, begun, used;
     int64_t life;
     int write_fd;
 
@@ -332,8 +333,10 @@ bool fcgipm_worker_adopt(fcgipm_worker_t *w)
     if (w->pidfd < 0)
         return false;
     requests = fcgipm_atom_peek(&m->board->slot[w->row].requests);
+    begun = fcgipm_atom_peek(&m->board->slot[w->row].begun);
     used = fcgipm_atom_peek(&m->board->slot[w->row].used_us);
     begin(w);
+    fcgipm_atom_set(&m->board->slot[w->row].begun, begun);
     fcgipm_atom_set(&m->board->slot[w->row].requests, requests);
     fcgipm_atom_set(&m->board->slot[w->row].used_us, used);
     fcgipm_atom_set(&m->board->slot[w->row].born_us, (uint64_t)row->born_us);
@@ -543,17 +546,24 @@ static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int status, b
 {
     fcgipm_app_t *app = w->app;
     fcgipm_manager_t *m = app->manager;
-    /* It ended in order after some work: httpd's child may not have counted it yet, and it may even have
-     * served who waited in the backlog before it was seen to be ready. */
-    bool done = status == 0 && (served || busy || (w->owed && !fcgipm_worker_owed(w)));
-    bool worked = w->ready_us || done;
-    bool failure = w->failed || (!w->hung && !done && fcgipm_tally_is_failure(worked ? life_us : -1, served));
+    /* It ended in order after some work: httpd's child may not have counted it yet. */
+    bool done = status == 0 && (served || busy || w->taken);
+    /* It had a request in hand: whatever that did to it, it had started. A request that kills its process
+     * must not put the whole pool into a backoff; how fast it can be started again is bounded all the same.
+     */
+    bool in_hand =
+        w->taken || (w->ready_us && (busy || fcgipm_atom_peek(&m->board->slot[w->row].begun) > served));
+    bool worked = w->ready_us || done || in_hand;
+    bool failure = w->failed ||
+                   (!w->hung && !done && !in_hand && fcgipm_tally_is_failure(worked ? life_us : -1, served));
     int64_t delay_us = 0;
 
     if (done) /* it ends the row of failures: it was made to live no longer */
         fcgipm_tally_well(&app->tally);
     if (failure)
         delay_us = fcgipm_tally_fail(&app->tally, w->born_us, m->now, fcgipm_manager_random(m));
+    if (worked && !w->ready_us)
+        w->ready_us = w->born_us;
     if (!worked)
         fcgipm_stat_start_failures_add(m->board, app->index, 1);
     /* Many applications end by themselves after some requests. */
@@ -606,6 +616,11 @@ void fcgipm_worker_died(fcgipm_worker_t *w, int status)
     pid_t pid = w->pid;
     char kind[128];
 
+    /* Somebody waited in its backlog and does no longer: it has taken his request, ready or not. Or he came
+     * after its start, with the seat of its predecessor; what waits then may be our own question, so that is
+     * believed only once. */
+    w->taken = (w->owed && !fcgipm_worker_owed(w)) || (w->heir && (w->probe || !fcgipm_worker_owed(w)));
+    w->heir = busy && w->ready_us;
     shut_seats(w);
     if (w->out_fd >= 0)
         fcgipm_output_end(w->output, w->out_fd, m->now);

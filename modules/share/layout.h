@@ -141,6 +141,7 @@ typedef struct fcgipm_board_slot {
     fcgipm_atom32_t deaths;
     fcgipm_atom64_t since_us; /* wall clock of the last state change */
     fcgipm_atom64_t requests; /* complete answers of this worker; children add, manager resets */
+    fcgipm_atom64_t begun;    /* requests given to it; children add, manager resets */
     fcgipm_atom64_t used_us;  /* wall clock of its last answer; children */
     fcgipm_atom64_t born_us;  /* wall clock of its start */
     fcgipm_atom64_t memory;   /* bytes, with what it forked; 0: not measured */
