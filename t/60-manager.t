@@ -29,7 +29,7 @@ my $conf = <<"EOC";
 </Location>
 EOC
 
-my $h = Fcgipm->httpd(expect_log => [qr/FPM0644/, qr/FPM031[58]/], conf => $conf);
+my $h = Fcgipm->httpd(expect_log => [qr/FPM0644/, qr/FPM031[58]/, qr/FPM0603/], conf => $conf);
 wait_for { scalar(() = $h->workers) == 4 } 10, 'all processes run';
 is $h->get('/c')->{status}, 200, 'it serves';
 my @before = sort $h->workers('c');

@@ -187,6 +187,7 @@ static void set_flags(fcgipm_app_t *app, const peer_t *peer, uint32_t set, uint3
 {
     app->flags = (app->flags & ~clear) | set;
     keep_orders(app);
+    fcgipm_app_publish(app); /* whoever acts on the answer must find it true */
     FCGIPM_LOG(379, FCGIPM_LOG_NOTICE, 0, app->setting->scope, "pool %s: %s (fcgipmctl)", app->setting->name,
                said);
     answer(peer, "ok pool %s: %s\n", app->setting->name, said);
