@@ -77,9 +77,11 @@ void fcgipm_memory_measure(fcgipm_memory_t *sessions, size_t count)
         closedir(proc);
 }
 
+const char *fcgipm_memory_vmstat = "/proc/vmstat";
+
 uint64_t fcgipm_memory_oom_kills(void)
 {
     static char text[16384];
 
-    return read_file("/proc/vmstat", text, sizeof text) ? field_kb(text, "\noom_kill ") / 1024 : 0;
+    return read_file(fcgipm_memory_vmstat, text, sizeof text) ? field_kb(text, "\noom_kill ") / 1024 : 0;
 }

@@ -20,6 +20,8 @@ typedef struct fcgipm_memory {
 /* Fills bytes and pss of each entry; sorts them by session. A process that left its session is not counted.
  */
 void fcgipm_memory_measure(fcgipm_memory_t *sessions, size_t count);
+/* "/proc/vmstat"; a test has another. */
+extern const char *fcgipm_memory_vmstat;
 /* The kernel's own count of processes killed by its OOM killer since boot; 0 if it does not say. */
 uint64_t fcgipm_memory_oom_kills(void);
 #endif

@@ -27,6 +27,7 @@
 #include <apr_strings.h>
 #include "core/log.h"
 #include "pm/daemon.h"
+#include "pm/memory.h"
 #include "share/board.h"
 #include "share/msg.h"
 #include "share/queue.h"
@@ -461,6 +462,47 @@ static void what_it_forked_goes_with_it(void **state)
     assert_int_equal(count_marked(&child), 0);
 }
 
+static void write_vmstat(const char *path, int kills)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fprintf(f, "nr_free_pages 4711\noom_kill %d\npgfault 1\n", kills);
+    fclose(f);
+}
+
+static bool in_trouble(uint32_t index)
+{
+    return fcgipm_atom_get(&board->pool[index].trouble_us) != 0;
+}
+
+/* A KILL that the kernel counts as its own was for want of memory; any other is just a KILL. */
+static void out_of_memory_is_told(void **state)
+{
+    const app_t app = {.name = "fat", .kind = "plain", .min = "1", .max = "1"};
+    uint32_t index = configure(&app, 1);
+    char path[300];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s.vmstat", dir);
+    write_vmstat(path, 7);
+    fcgipm_memory_vmstat = path;
+    start_manager();
+    until(one_ready, index);
+    kill(pid_of(index, 0), SIGKILL);
+    until(in_trouble, index);
+    assert_non_null(strstr(board->pool[index].trouble, "killed by signal 9"));
+    until(one_ready, index);
+    fcgipm_atom_set(&board->pool[index].trouble_us, 0);
+    write_vmstat(path, 8);
+    kill(pid_of(index, 0), SIGKILL);
+    until(in_trouble, index);
+    assert_non_null(strstr(board->pool[index].trouble, "killed by the kernel: out of memory"));
+    assert_int_equal(stop_manager(), FCGIPM_DAEMON_STOPPED);
+    fcgipm_memory_vmstat = "/proc/vmstat";
+    unlink(path);
+}
+
 static void a_stubborn_one_is_killed(void **state)
 {
     const app_t app = {.name = "stubborn", .kind = "stubborn", .min = "1", .max = "1", .stop = "300ms"};
@@ -720,6 +762,8 @@ int main(int argc, char **argv)
         PM(a_worker_is_shut_in),
         PM(a_dead_worker_is_replaced),
         PM(what_it_forked_goes_with_it),
+        PM(out_of_memory_is_told),
+        PM(out_of_memory_is_told),
         PM(a_stubborn_one_is_killed),
         PM(the_next_manager_adopts),
         PM(the_next_start_cleans_up),
