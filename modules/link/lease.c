@@ -260,22 +260,23 @@ static apr_status_t check_pool(const attempt_t *a)
 }
 
 /* Its share of httpd's threads, so that one that hangs does not take them all. ticket: of those who wait only
- * the ones before us count, so that of many who come at once the first ones stay. */
-static apr_status_t check_share(const attempt_t *a, uint64_t ticket)
+ * the ones before us count, so that of many who come at once the first ones stay. counted: 1 if we have a
+ * seat already. */
+static apr_status_t check_share(const attempt_t *a, uint64_t ticket, uint32_t counted)
 {
     const fcgipm_share_t *share = a->wish->share;
     const fcgipm_board_t *board = a->link->env.board;
     uint32_t load = 0;
     if (!share)
         return APR_SUCCESS;
-    if (fcgipm_board_load(board, a->pool, ticket) >= share->threads)
+    if (fcgipm_board_load(board, a->pool, ticket) >= share->threads + counted)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
                                 "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)",
                                 pool_name(a), share->threads);
-    for (unsigned i = 0; i < share->peer_count && load < share->peer_threads; i++)
+    for (unsigned i = 0; i < share->peer_count && load < share->peer_threads + counted; i++)
         load += fcgipm_board_load(board, share->peers[i],
                                   share->peers[i] == a->pool ? ticket : FCGIPM_ALL_TICKETS);
-    if (share->peer_count && load >= share->peer_threads)
+    if (share->peer_count && load >= share->peer_threads + counted)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
                                 "the applications of user %s have their share of httpd's threads, %u "
                                 "(FcgiUserThreads)",
@@ -372,7 +373,7 @@ static apr_status_t queue_up(attempt_t *a)
     apr_status_t rv = check_pool(a);
     if (rv != APR_SUCCESS)
         return rv;
-    if ((rv = check_share(a, FCGIPM_ALL_TICKETS)) != APR_SUCCESS) {
+    if ((rv = check_share(a, FCGIPM_ALL_TICKETS, 0)) != APR_SUCCESS) {
         fcgipm_stat_queue_full_add(board, a->pool, 1);
         return rv;
     }
@@ -385,7 +386,7 @@ static apr_status_t queue_up(attempt_t *a)
                                 "all processes of pool %s are busy and its queue of %u is full", pool_name(a),
                                 a->wish->setting->queue_length);
     }
-    rv = check_share(a, fcgipm_cell_payload(word)); /* others may have joined with us */
+    rv = check_share(a, fcgipm_cell_payload(word), 0); /* others may have joined with us */
     if (rv != APR_SUCCESS && fcgipm_queue_leave(board, a->pool, cell, &word)) {
         fcgipm_stat_queue_full_add(board, a->pool, 1);
         return rv;
@@ -397,13 +398,18 @@ static apr_status_t queue_up(attempt_t *a)
     return rv;
 }
 
+/* Could its workers alone take more threads than it may have? */
+static bool is_tight(const attempt_t *a)
+{
+    return a->wish->share && (a->wish->share->tight || a->wish->share->peers_tight);
+}
+
 /* What must hold even when a worker is free. Most pools have fewer workers than threads: nothing to count. */
 static apr_status_t fits(const attempt_t *a)
 {
-    const fcgipm_share_t *share = a->wish->share;
     if (fcgipm_atom_get(&a->link->env.board->pool[a->pool].flags) & FCGIPM_POOL_DRAINED)
         return check_pool(a);
-    return share && (share->tight || share->peers_tight) ? check_share(a, FCGIPM_ALL_TICKETS) : APR_SUCCESS;
+    return is_tight(a) ? check_share(a, FCGIPM_ALL_TICKETS, 0) : APR_SUCCESS;
 }
 
 /* A seat of the pool that serves. Never past those who wait. */
@@ -418,8 +424,12 @@ static apr_status_t take_seat(attempt_t *a)
         apr_status_t rv = fits(a);
         if (rv != APR_SUCCESS)
             return rv;
-        if (!paused(a) && fcgipm_queue_empty(board, a->pool, &a->g) && take_any(a))
-            return APR_SUCCESS;
+        if (!paused(a) && fcgipm_queue_empty(board, a->pool, &a->g) && take_any(a)) {
+            /* Others may have looked when we did: who finds too many with his seat in hand gives it back. */
+            if (is_tight(a) && (rv = check_share(a, FCGIPM_ALL_TICKETS, 1)) != APR_SUCCESS)
+                give_back(a->link, a->lease);
+            return rv;
+        }
         rv = queue_up(a);
         if (rv != APR_EAGAIN)
             return rv;
