@@ -13,6 +13,7 @@
 #include "pm/pidfd.h"
 #include "share/board.h"
 #include "share/queue.h"
+#include "share/wake.h"
 
 #define KILL_US     2000000
 #define STOPPED_MAX 2 /* looks in a row */
@@ -31,7 +32,6 @@ static bool take_place(fcgipm_worker_t *w)
 {
     const fcgipm_geometry_t *g = &w->app->geometry;
     fcgipm_manager_t *m = w->app->manager;
-    uint64_t one = 1;
 
     for (uint32_t rank = 0; rank < g->concurrency; rank++) {
         uint32_t seat = fcgipm_seat_index(g, w->slot, rank);
@@ -41,9 +41,8 @@ static bool take_place(fcgipm_worker_t *w)
         if ((state != FCGIPM_SEAT_IDLE && state != FCGIPM_SEAT_LEASED) ||
             !fcgipm_seat_step(&m->board->seat[seat], &word, FCGIPM_SEAT_EV_TAKE, FCGIPM_OWNER_MANAGER))
             continue;
-        if (state == FCGIPM_SEAT_LEASED && owner < m->env->wake_count)
-            while (write(m->env->wake_fds[owner], &one, sizeof one) < 0 && errno == EINTR)
-                ;
+        if (state == FCGIPM_SEAT_LEASED)
+            fcgipm_wake_child(owner);
         w->ask_seat = seat;
         w->ask_word = word;
         return true;

@@ -12,6 +12,7 @@
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
                "lock-free 32 and 64 bit atomics needed");
 
+typedef _Atomic uint16_t fcgipm_atom16_t;
 typedef _Atomic uint32_t fcgipm_atom32_t;
 typedef _Atomic uint64_t fcgipm_atom64_t;
 

@@ -47,10 +47,23 @@ unsigned fcgipm_board_claim(fcgipm_board_t *board, pid_t pid)
 {
     for (unsigned i = 0; i < FCGIPM_CHILDREN_MAX; i++) {
         uint32_t free_row = 0;
-        if (fcgipm_atom_cas(&board->child[i].pid, &free_row, (uint32_t)pid))
-            return i;
+        if (!fcgipm_atom_cas(&board->child[i].pid, &free_row, (uint32_t)pid))
+            continue;
+        for (uint32_t pool = 0; pool < FCGIPM_POOLS_MAX; pool++) /* what a dead one has left */
+            if (fcgipm_atom_peek(&board->held[i][pool]))
+                fcgipm_atom_put(&board->held[i][pool], 0);
+        return i;
     }
     return FCGIPM_NO_CHILD;
+}
+
+uint32_t fcgipm_board_held(const fcgipm_board_t *board, uint32_t pool)
+{
+    uint32_t held = 0;
+    for (unsigned i = 0; i < FCGIPM_CHILDREN_MAX; i++)
+        if (fcgipm_atom_peek(&board->child[i].pid))
+            held += fcgipm_atom_peek(&board->held[i][pool]);
+    return held;
 }
 
 /* ---- the registry file ---- */

@@ -38,6 +38,8 @@ bool fcgipm_board_geometry(const fcgipm_board_t *board, uint32_t pool, fcgipm_ge
  * `ticket` (FCGIPM_ALL_TICKETS: all). For httpd children. */
 #define FCGIPM_ALL_TICKETS UINT64_MAX
 uint32_t fcgipm_board_load(const fcgipm_board_t *board, uint32_t pool, uint64_t ticket);
+/* Threads that requests of `pool` hold in all children, where requests wait without one otherwise. */
+uint32_t fcgipm_board_held(const fcgipm_board_t *board, uint32_t pool);
 /* Follow `route` from `pool` (at most 8 hops). For httpd children. */
 uint32_t fcgipm_board_route(const fcgipm_board_t *board, uint32_t pool);
 /* Path of a worker's socket, for both sides: "<runtime_dir>/p<pool>/s<slot>.sock" (slot: number within the

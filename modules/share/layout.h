@@ -21,7 +21,7 @@
 
 #define FCGIPM_BOARD_MAGIC 0x66706d42u /* "Bmpf" */
 #ifndef FCGIPM_BOARD_VERSION           /* a test builds another one */
-#define FCGIPM_BOARD_VERSION 2u
+#define FCGIPM_BOARD_VERSION 3u
 #endif
 
 #define FCGIPM_POOLS_STATIC 1792u /* pools from FcgiServer blocks: indexes given out by the parent */
@@ -167,6 +167,8 @@ typedef struct fcgipm_board {
     fcgipm_board_slot_t slot[FCGIPM_SLOTS_MAX];
     fcgipm_atom64_t seat[FCGIPM_SEATS_MAX]; /* words: share/slot.h */
     fcgipm_atom64_t cell[FCGIPM_CELLS_MAX]; /* words: share/queue.h */
+    /* Threads that requests of a pool hold in a child, where others wait without one; writer: the child. */
+    fcgipm_atom16_t held[FCGIPM_CHILDREN_MAX][FCGIPM_POOLS_MAX];
 } fcgipm_board_t;
 
 #define FCGIPM_REGISTRY_MAGIC   0x66706d52u

@@ -104,6 +104,17 @@ void fcgipm_queue_wait(fcgipm_board_t *board, uint32_t cell, uint64_t word, int6
         fcgipm_wake_wait(cell_futex(board, cell), (uint32_t)(word >> 32), timeout_us);
 }
 
+bool fcgipm_queue_park(fcgipm_board_t *board, uint32_t cell, uint64_t *word)
+{
+    uint64_t seen = *word;
+    if (seen & FCGIPM_CELL_PARKED)
+        return fcgipm_atom_get(&board->cell[cell]) == seen;
+    if (!fcgipm_atom_cas(&board->cell[cell], &seen, *word | FCGIPM_CELL_PARKED))
+        return false;
+    *word |= FCGIPM_CELL_PARKED;
+    return true;
+}
+
 /* A seat that was granted under the epoch in `payload` and then told to drain: its giver believes that it is
  * ours, so we close it. */
 static bool grant_drained(fcgipm_board_t *board, uint32_t seat, uint64_t payload, uint64_t *now)
@@ -177,7 +188,10 @@ static bool queue_grant(fcgipm_board_t *board, uint32_t pool, const fcgipm_geome
                 &board->cell[cell], &word,
                 cell_word(FCGIPM_CELL_GRANTED, fcgipm_cell_child(word), grant_payload(seat, seat_word))))
             continue; /* it left, or another giver was faster */
-        fcgipm_wake_all(cell_futex(board, cell));
+        if (word & FCGIPM_CELL_PARKED)
+            fcgipm_wake_child(fcgipm_cell_child(word));
+        else
+            fcgipm_wake_all(cell_futex(board, cell));
         return true;
     }
     return false;

@@ -6,7 +6,7 @@
  * holds a cell; a seat that comes free is granted to the cell with the lowest ticket by one CAS, so a process
  * that dies in the middle never leaves a hole that others must wait for.
  *
- * Cell word:  63..60 state | 59..44 child | 43..0 payload
+ * Cell word:  63 parked | 62..60 state | 59..44 child | 43..0 payload
  *   FREE     payload 0
  *   WAITING  payload = ticket (44 bits)
  *   GRANTED  payload = seat index (20 bits) << 24 | low 24 bits of the seat's epoch
@@ -30,7 +30,7 @@ typedef enum fcgipm_cell_state {
 } fcgipm_cell_state_t;
 static inline unsigned fcgipm_cell_state(uint64_t word)
 {
-    return (unsigned)(word >> 60);
+    return (unsigned)(word >> 60) & 7u;
 }
 static inline unsigned fcgipm_cell_child(uint64_t word)
 {
@@ -41,12 +41,23 @@ static inline uint64_t fcgipm_cell_payload(uint64_t word)
     return word & 0xfffffffffffull;
 }
 
+/* No thread sleeps on the cell: a grant rings for the child (share/wake.h). */
+#define FCGIPM_CELL_PARKED (1ull << 63)
+static inline bool fcgipm_cell_same(uint64_t a, uint64_t b)
+{
+    return ((a ^ b) & ~FCGIPM_CELL_PARKED) == 0;
+}
+
 /* Join the queue of `pool`. *cell is the cell's index, *word its word. limit: places, at most the geometry's
  * cell_count. False: full. */
 bool fcgipm_queue_join(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t limit,
                        unsigned child, uint32_t *cell, uint64_t *word);
 /* Wait on the cell (futex) while its word is `word`, at most timeout_us; may return early. */
 void fcgipm_queue_wait(fcgipm_board_t *board, uint32_t cell, uint64_t word, int64_t timeout_us);
+/* From now on the child's bell rings when the cell is granted. False: *word is no longer there, look at the
+ * cell.
+ */
+bool fcgipm_queue_park(fcgipm_board_t *board, uint32_t cell, uint64_t *word);
 /* A grant has come (state GRANTED): take the seat over. True: *seat and *seat_word are ours, the cell is
  * FREE. False: the seat was lost; the cell is WAITING again with `ticket`, look at the seats once more. If it
  * was lost because it drains, it has been closed here and *seat is its index (the manager wants EMPTY), else

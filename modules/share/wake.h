@@ -13,4 +13,10 @@
 void fcgipm_wake_wait(const void *address, uint32_t expected, int64_t timeout_us);
 /* Wake whoever sleeps on address, in any process. */
 void fcgipm_wake_all(const void *address);
+/* The eventfd of each httpd child, for fcgipm_wake_child in this process; the array must live as long as the
+ * process, and is the same in all threads. */
+void fcgipm_wake_register(const int *fds, unsigned count);
+/* Ring for a child; one that does not exist is no harm. Also tells it that a connection that it keeps was
+ * taken over. */
+void fcgipm_wake_child(unsigned child);
 #endif
