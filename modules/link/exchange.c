@@ -41,6 +41,9 @@ static apr_status_t stage(fcgipm_exchange_t *x)
 {
     if (!x->piece_len && !x->body_eof) {
         apr_status_t rv = x->ops->body(x->ctx, &x->piece, &x->piece_len);
+        x->starved = rv == APR_EAGAIN;
+        if (x->starved)
+            return rv;
         if (rv != APR_SUCCESS)
             return failed(x, rv, "body", "the request body could not be read");
         x->body_eof = x->piece_len == 0;
@@ -115,8 +118,8 @@ static apr_status_t step_out(fcgipm_exchange_t *x, bool *progress)
         return APR_SUCCESS;
     if (!staged(x)) {
         apr_status_t rv = stage(x);
-        if (rv != APR_SUCCESS)
-            return rv;
+        if (rv != APR_SUCCESS && (rv != APR_EAGAIN || x->head_sent == x->head_len))
+            return rv == APR_EAGAIN ? APR_SUCCESS : rv;
     }
     ssize_t n = send_some(x);
     if (n < 0 && errno == EAGAIN)
@@ -225,6 +228,9 @@ static apr_status_t step_in(fcgipm_exchange_t *x, bool *progress)
 {
     size_t cap = 0, len = 0;
     ssize_t n;
+    x->full = x->ops->room && !x->ops->room(x->ctx);
+    if (x->full)
+        return APR_EAGAIN;
     char *data = x->ops->buffer(x->ctx, &cap);
     if (!data)
         return failed(x, APR_ENOMEM, "receive", "out of memory");
@@ -260,6 +266,8 @@ static int64_t silence_us(const fcgipm_exchange_t *x)
 static apr_status_t check_limits(fcgipm_exchange_t *x)
 {
     int64_t now_us = apr_time_now();
+    if (x->starved || x->full)
+        x->last_us = now_us; /* it is not the application that is silent */
     if (x->deadline_us && now_us >= x->deadline_us)
         return failed(x, APR_TIMEUP, x->any_byte ? "answer" : "first byte",
                       "the request took too long (FcgiTimeout request=)");
@@ -297,10 +305,10 @@ apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events)
     if (x->unflushed) {
         x->unflushed = false;
         rv = x->ops->pause(x->ctx);
-        if (rv != APR_SUCCESS)
+        if (rv != APR_SUCCESS && rv != APR_EAGAIN)
             return failed(x, rv, "answer", "the answer could not be passed on");
     }
-    *events = (short)(POLLIN | (x->out_done ? 0 : POLLOUT));
+    *events = (short)((x->full ? 0 : POLLIN) | (x->out_done || (x->starved && !staged(x)) ? 0 : POLLOUT));
     return APR_EAGAIN;
 }
 
@@ -309,20 +317,31 @@ static int64_t less(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+int64_t fcgipm_exchange_limit(const fcgipm_exchange_t *x)
+{
+    int64_t at_us = INT64_MAX;
+    if (silence_us(x) && !x->starved && !x->full)
+        at_us = less(at_us, x->last_us + silence_us(x));
+    if (x->slow_us)
+        at_us = less(at_us, x->started_us + x->slow_us);
+    if (x->deadline_us)
+        at_us = less(at_us, x->deadline_us);
+    return at_us;
+}
+
+apr_status_t fcgipm_exchange_left(fcgipm_exchange_t *x)
+{
+    return failed(x, APR_ECONNABORTED, "client", "the client has left");
+}
+
 static int wait_ms(const fcgipm_exchange_t *x)
 {
-    int64_t now_us = apr_time_now(), wait_us = INT64_MAX;
-    if (silence_us(x))
-        wait_us = less(wait_us, x->last_us + silence_us(x) - now_us);
-    if (x->slow_us)
-        wait_us = less(wait_us, x->started_us + x->slow_us - now_us);
-    if (x->deadline_us)
-        wait_us = less(wait_us, x->deadline_us - now_us);
+    int64_t now_us = apr_time_now(), at_us = fcgipm_exchange_limit(x);
     if (x->ops->gone)
-        wait_us = less(wait_us, GONE_ASK_MS * 1000);
-    if (wait_us == INT64_MAX)
+        at_us = less(at_us, now_us + GONE_ASK_MS * 1000);
+    if (at_us == INT64_MAX)
         return -1;
-    return wait_us <= 0 ? 0 : (int)less((wait_us + 999) / 1000, INT_MAX);
+    return at_us <= now_us ? 0 : (int)less((at_us - now_us + 999) / 1000, INT_MAX);
 }
 
 apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x)
@@ -343,7 +362,7 @@ apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x)
             continue;
         asked_us = now_us;
         if (x->ops->gone(x->ctx))
-            return failed(x, APR_ECONNABORTED, "client", "the client has left");
+            return fcgipm_exchange_left(x);
         if (client_event)
             x->client_fd = -1; /* half closed, and that is all right */
     }

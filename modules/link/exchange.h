@@ -26,12 +26,13 @@ typedef struct fcgipm_exchange_ops {
      * ownership of that whole buffer). Not APR_SUCCESS ends the exchange with that status (APR_ECONNABORTED:
      * client gone). */
     apr_status_t (*answer)(void *ctx, char *data, size_t len);
-    /* The next read would block and data was passed on since the last pause: flush. */
+    /* The next read would block and data was passed on since the last pause: flush. APR_EAGAIN: the client
+     * does not take it now, and the caller sees to it; the exchange goes on. */
     apr_status_t (*pause)(void *ctx);
     /* Bytes of the error stream. */
     void (*errors)(void *ctx, const char *data, size_t len);
     /* The next piece of the request body: *len > 0, or *len == 0 at its end. The bytes stay valid until the
-     * next call. Must not block (spooled). */
+     * next call. Must not wait: APR_EAGAIN, none has come yet (a body that is streamed). */
     apr_status_t (*body)(void *ctx, const char **data, size_t *len);
     /* Has the client left? Called when client_fd shows an event, and about twice a second. May be NULL. */
     bool (*gone)(void *ctx);
@@ -39,6 +40,8 @@ typedef struct fcgipm_exchange_ops {
     void (*slow)(void *ctx);
     /* What went out or came in, as it is, before it is looked at. May be NULL. */
     void (*trace)(void *ctx, bool out, const unsigned char *data, size_t len);
+    /* May more of the answer be read just now? NULL: always. */
+    bool (*room)(void *ctx);
 } fcgipm_exchange_ops_t;
 
 typedef struct fcgipm_exchange_result {
@@ -80,6 +83,8 @@ typedef struct fcgipm_exchange {
     int out_error;
     fcgipm_phase_t phase;
     bool body_eof, out_done, unflushed, any_byte;
+    bool starved; /* the body has to come first */
+    bool full;    /* the answer has to go out first */
     int64_t started_us, last_us;
 } fcgipm_exchange_t;
 
@@ -94,6 +99,16 @@ void fcgipm_exchange_init(fcgipm_exchange_t *x, const fcgipm_exchange_ops_t *ops
  *   APR_ECONNABORTED  the client has left                       (none)
  * A broken pipe while writing is not yet an error: what the application has answered is read first. */
 apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events);
+/* What a step that returned APR_EAGAIN waits for besides the connection: the next part of the body, or room
+ * for the answer. */
+static inline bool fcgipm_exchange_starved(const fcgipm_exchange_t *x)
+{
+    return x->starved;
+}
+/* When the next limit of it is over, apr_time_now() clock; INT64_MAX: there is none. */
+int64_t fcgipm_exchange_limit(const fcgipm_exchange_t *x);
+/* The caller found out that the client has left: the fault of it. Returns APR_ECONNABORTED. */
+apr_status_t fcgipm_exchange_left(fcgipm_exchange_t *x);
 /* Drive step with poll() until it is over. */
 apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x);
 /* The client has left: hand the connection to the keeper (see fcgipm_lease_linger). It knows whether the

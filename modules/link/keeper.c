@@ -18,6 +18,7 @@
 #include "link/peer.h"
 
 #define SWEEP_MS     500 /* finds what no event told: see close_stale */
+#define TEND_MS      100 /* how often it looks after those who are parked */
 #define DISCARD_SIZE 65536
 #define DISCARD_MAX  4 /* blocks per turn: one endless answer must not starve the others */
 
@@ -266,6 +267,8 @@ static int keeper_timeout_ms(fcgipm_link_t *link)
     }
     if ((link->kept || link->pending_count) && wait_us > SWEEP_MS * 1000)
         wait_us = SWEEP_MS * 1000;
+    if (link->parked && wait_us > TEND_MS * 1000)
+        wait_us = TEND_MS * 1000;
     link->asleep = wait_us == INT64_MAX;
     pthread_mutex_unlock(&link->mutex);
     if (wait_us == INT64_MAX)
@@ -283,6 +286,7 @@ static void keeper_event(fcgipm_link_t *link, const struct epoll_event *ev, unsi
     } else if (fd == link->wake_fd) {
         counter_read(fd);
         close_lost(link);
+        fcgipm_parked_look(link);
     } else if ((l = linger_find(link, fd)) != NULL) {
         linger_event(link, l, ev->events, buffer);
     } else {
@@ -302,13 +306,17 @@ static void *keeper_main(void *ctx)
 {
     fcgipm_link_t *link = ctx;
     unsigned char *buffer = malloc(DISCARD_SIZE);
-    int64_t swept_us = apr_time_now();
+    int64_t swept_us = apr_time_now(), tended_us = swept_us;
     while (buffer && !keeper_stopping(link)) {
         struct epoll_event events[32];
         int n = epoll_wait(link->epoll_fd, events, 32, keeper_timeout_ms(link));
         for (int i = 0; i < n; i++)
             keeper_event(link, &events[i], buffer);
         lingers_tick(link);
+        if (apr_time_now() - tended_us >= TEND_MS * 1000 - 1000) {
+            tended_us = apr_time_now();
+            fcgipm_parked_tend(link);
+        }
         if (apr_time_now() - swept_us < SWEEP_MS * 1000 - 1000)
             continue;
         swept_us = apr_time_now();

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "link/lease.h"
 #include <errno.h>
+#include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,14 +10,18 @@
 #include <unistd.h>
 #include <apr_strings.h>
 #include <apr_time.h>
+#include "link/bell.h"
 #include "link/link.h"
 #include "link/peer.h"
 #include "share/stat.h"
+#include "share/wake.h"
 
-#define SLICE_US      500000 /* how often a waiter looks at its client and its pool */
-#define NEED_US       150000 /* how often it asks again while nothing starts */
-#define NEED_PAUSE_US 5000   /* of one child and pool, so that a full house does not flood the manager */
-#define TRIES_MAX     3
+#define SLICE_US           500000 /* how often a waiter looks at its client and its pool */
+#define NEED_US            150000 /* how often it asks again while nothing starts */
+#define NEED_PAUSE_US      5000   /* of one child and pool, so that a full house does not flood the manager */
+#define TRIES_MAX          3
+#define CONNECT_DEFAULT_US 10000000
+#define PARKED_POOLS_MAX   64 /* looked after in one round of the keeper */
 
 /* ---- messages ---- */
 
@@ -95,18 +101,12 @@ static void tell_need(fcgipm_link_t *link, uint32_t pool)
 
 /* ---- one attempt at a seat ---- */
 
-/* Everything that the steps of one acquire share. */
-typedef struct attempt {
-    fcgipm_link_t *link;
-    const fcgipm_wish_t *wish;
-    fcgipm_lease_t *lease;
-    fcgipm_fault_t *fault;
-    uint32_t pool; /* after route */
-    fcgipm_geometry_t g;
-    uint32_t avoid;               /* slot number */
-    int64_t started_us, until_us; /* of the waiting, 0 = no limit */
-    int64_t asked_us;             /* gone() */
-} attempt_t;
+typedef fcgipm_attempt_t attempt_t;
+
+static int64_t less(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 static uint32_t seat_end(const fcgipm_geometry_t *g)
 {
@@ -124,15 +124,6 @@ static void lease_seat(attempt_t *a, uint32_t seat, uint64_t word)
     lease->generation = fcgipm_atom_peek(&slot->generation);
     lease->pid = fcgipm_atom_peek(&slot->pid);
     lease->since_us = apr_time_now();
-}
-
-/* Tell a child that a connection it keeps is only fit to be closed. */
-static void notify(const fcgipm_link_t *link, unsigned child)
-{
-    uint64_t one = 1;
-    if (child < link->env.wake_count && link->env.wake_fds[child] >= 0)
-        while (write(link->env.wake_fds[child], &one, sizeof one) < 0 && errno == EINTR)
-            ;
 }
 
 static bool wanted(const fcgipm_kept_t *kept, void *ctx)
@@ -178,7 +169,7 @@ static bool take_state(attempt_t *a, fcgipm_seat_state_t state)
         if (state == FCGIPM_SEAT_LEASED) {
             a->lease->taken_over = true;
             fcgipm_stat_takeovers_add(board, a->pool, 1);
-            notify(a->link, owner);
+            fcgipm_wake_child(owner); /* its connection is only fit to be closed */
         }
         return true;
     }
@@ -215,19 +206,19 @@ static void give_back(fcgipm_link_t *link, fcgipm_lease_t *lease)
 
 /* ---- waiting ---- */
 
-static bool paused(const attempt_t *a);
+static bool paused(const attempt_t *a)
+{
+    return fcgipm_atom_get(&a->link->env.board->pool[a->pool].flags) & FCGIPM_POOL_PAUSED;
+}
 
 /* One who waits and sees a free seat must not take it for himself: he gives it to the head of the queue, who
  * may well be himself. */
-static void help(attempt_t *a)
+static void help(const attempt_t *a)
 {
-    if (paused(a))
-        return;
-    fcgipm_lease_t mine = *a->lease;
-    bool taken = take_any(a);
-    fcgipm_lease_t free_seat = *a->lease;
-    *a->lease = mine;
-    if (taken)
+    fcgipm_lease_t free_seat = {.fd = -1};
+    attempt_t helper = {
+        .link = a->link, .wish = a->wish, .lease = &free_seat, .pool = a->pool, .g = a->g, .avoid = a->avoid};
+    if (!paused(a) && take_any(&helper))
         give_back(a->link, &free_seat);
 }
 
@@ -236,17 +227,27 @@ static const char *pool_name(const attempt_t *a)
     return a->wish->setting->name ? a->wish->setting->name : "?";
 }
 
+/* Might somebody serve, now or when it has started? */
+static bool pool_serves(const fcgipm_board_t *board, uint32_t pool)
+{
+    const fcgipm_board_pool_t *p = &board->pool[pool];
+    uint32_t state = fcgipm_atom_get(&p->state);
+    return !(fcgipm_atom_get(&p->flags) & FCGIPM_POOL_DRAINED) &&
+           (fcgipm_atom_get(&p->ready) != 0 ||
+            (state != FCGIPM_POOL_BACKOFF && state != FCGIPM_POOL_DRAINING));
+}
+
 /* Is it certain that nobody will serve? */
 static apr_status_t check_pool(const attempt_t *a)
 {
     const fcgipm_board_pool_t *p = &a->link->env.board->pool[a->pool];
     uint32_t state = fcgipm_atom_get(&p->state);
+    if (pool_serves(a->link->env.board, a->pool))
+        return APR_SUCCESS;
     if (fcgipm_atom_get(&p->flags) & FCGIPM_POOL_DRAINED)
         return fcgipm_fault_set(a->fault, APR_ENOPROC, "start",
                                 "pool %s is drained (fcgipmctl resume %s ends that)", pool_name(a),
                                 pool_name(a));
-    if (fcgipm_atom_get(&p->ready) != 0)
-        return APR_SUCCESS;
     if (state == FCGIPM_POOL_BACKOFF) {
         int64_t left_us = (int64_t)fcgipm_atom_get(&p->retry_us) - apr_time_now();
         return fcgipm_fault_set(a->fault, APR_ENOPROC, "start",
@@ -282,11 +283,6 @@ static apr_status_t check_share(const attempt_t *a, uint64_t ticket, uint32_t co
                                 "(FcgiUserThreads)",
                                 a->wish->setting->user ? a->wish->setting->user : "?", share->peer_threads);
     return APR_SUCCESS;
-}
-
-static bool paused(const attempt_t *a)
-{
-    return fcgipm_atom_get(&a->link->env.board->pool[a->pool].flags) & FCGIPM_POOL_PAUSED;
 }
 
 static apr_status_t check_limits(attempt_t *a)
@@ -331,45 +327,52 @@ static bool accept_grant(attempt_t *a, uint32_t cell, uint64_t ticket)
     return false;
 }
 
-static apr_status_t wait_turn(attempt_t *a, uint32_t cell, uint64_t word)
+static apr_status_t leave_queue(attempt_t *a, apr_status_t rv)
 {
     fcgipm_board_t *board = a->link->env.board;
-    uint64_t ticket = fcgipm_cell_payload(word);
-    help(a); /* pairs with fcgipm_queue_offer */
-    for (;;) {
-        uint64_t now = fcgipm_atom_get(&board->cell[cell]);
-        if (now != word) {
-            if (accept_grant(a, cell, ticket))
-                return APR_SUCCESS;
-            now = fcgipm_atom_get(&board->cell[cell]);
-            if (now != word && fcgipm_cell_state(now) != FCGIPM_CELL_GRANTED)
-                return APR_EAGAIN; /* somebody emptied our cell: start over */
-        }
-        apr_status_t rv = check_limits(a);
-        if (rv != APR_SUCCESS) {
-            uint64_t seen = word;
-            if (fcgipm_queue_leave(board, a->pool, cell, &seen))
-                return rv;
-            if (!accept_grant(a, cell, ticket))
-                continue;
-            if (rv != APR_ECONNABORTED)
-                return APR_SUCCESS; /* at the last moment */
-            give_back(a->link, a->lease);
-            return rv;
-        }
-        fcgipm_queue_wait(board, cell, word, slice_us(a));
-        help(a);
-        if (fcgipm_atom_get(&board->pool[a->pool].starting) == 0 &&
-            fcgipm_atom_get(&board->cell[cell]) == word)
-            tell_need(a->link, a->pool);
+    uint64_t ticket = fcgipm_cell_payload(a->word), seen = a->word;
+    if (fcgipm_queue_leave(board, a->pool, a->cell, &seen)) {
+        a->state = FCGIPM_ATTEMPT_SEEK;
+        if (rv == APR_TIMEUP)
+            fcgipm_stat_queue_timeout_add(board, a->pool, 1);
+        return rv;
     }
+    if (!accept_grant(a, a->cell, ticket)) {
+        a->word = fcgipm_atom_get(&board->cell[a->cell]);
+        return APR_EAGAIN;
+    }
+    a->state = FCGIPM_ATTEMPT_SEEK;
+    if (rv != APR_ECONNABORTED)
+        return APR_SUCCESS; /* at the last moment */
+    give_back(a->link, a->lease);
+    return rv;
+}
+
+/* Has our turn come? APR_EAGAIN with state QUEUED: not yet; with SEEK: start over. */
+static apr_status_t look_at_queue(attempt_t *a)
+{
+    fcgipm_board_t *board = a->link->env.board;
+    uint64_t now = fcgipm_atom_get(&board->cell[a->cell]);
+    if (now != a->word) {
+        a->state = FCGIPM_ATTEMPT_SEEK;
+        if (accept_grant(a, a->cell, fcgipm_cell_payload(a->word)))
+            return APR_SUCCESS;
+        now = fcgipm_atom_get(&board->cell[a->cell]);
+        if (fcgipm_cell_state(now) != FCGIPM_CELL_GRANTED && !fcgipm_cell_same(now, a->word))
+            return APR_EAGAIN; /* somebody emptied our cell */
+        a->state = FCGIPM_ATTEMPT_QUEUED;
+        if (fcgipm_cell_state(now) == FCGIPM_CELL_WAITING)
+            a->word = now;
+    }
+    apr_status_t rv = check_limits(a);
+    if (rv != APR_SUCCESS)
+        return leave_queue(a, rv);
+    return APR_EAGAIN;
 }
 
 static apr_status_t queue_up(attempt_t *a)
 {
     fcgipm_board_t *board = a->link->env.board;
-    uint32_t cell;
-    uint64_t word;
     apr_status_t rv = check_pool(a);
     if (rv != APR_SUCCESS)
         return rv;
@@ -379,23 +382,22 @@ static apr_status_t queue_up(attempt_t *a)
     }
     tell_need(a->link, a->pool);
     if (a->link->child == FCGIPM_NO_CHILD ||
-        !fcgipm_queue_join(board, a->pool, &a->g, a->wish->setting->queue_length, a->link->child, &cell,
-                           &word)) {
+        !fcgipm_queue_join(board, a->pool, &a->g, a->wish->setting->queue_length, a->link->child, &a->cell,
+                           &a->word)) {
         fcgipm_stat_queue_full_add(board, a->pool, 1);
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
                                 "all processes of pool %s are busy and its queue of %u is full", pool_name(a),
                                 a->wish->setting->queue_length);
     }
-    rv = check_share(a, fcgipm_cell_payload(word), 0); /* others may have joined with us */
-    if (rv != APR_SUCCESS && fcgipm_queue_leave(board, a->pool, cell, &word)) {
+    rv = check_share(a, fcgipm_cell_payload(a->word), 0); /* others may have joined with us */
+    if (rv != APR_SUCCESS && fcgipm_queue_leave(board, a->pool, a->cell, &a->word)) {
         fcgipm_stat_queue_full_add(board, a->pool, 1);
         return rv;
     }
     fcgipm_stat_waited_add(board, a->pool, 1);
-    rv = wait_turn(a, cell, word);
-    if (rv == APR_TIMEUP)
-        fcgipm_stat_queue_timeout_add(board, a->pool, 1);
-    return rv;
+    a->state = FCGIPM_ATTEMPT_QUEUED;
+    help(a); /* pairs with fcgipm_queue_offer */
+    return APR_EAGAIN;
 }
 
 /* Could its workers alone take more threads than it may have? */
@@ -413,63 +415,111 @@ static apr_status_t fits(const attempt_t *a)
 }
 
 /* A seat of the pool that serves. Never past those who wait. */
-static apr_status_t take_seat(attempt_t *a)
+static apr_status_t seek_seat(attempt_t *a)
 {
     fcgipm_board_t *board = a->link->env.board;
+    a->pool = fcgipm_board_route(board, a->wish->pool);
+    if (!fcgipm_board_geometry(board, a->pool, &a->g))
+        return fcgipm_fault_set(a->fault, APR_ENOPROC, "pool", "pool %s is not on the board", pool_name(a));
+    apr_status_t rv = fits(a);
+    if (rv != APR_SUCCESS)
+        return rv;
+    if (!paused(a) && fcgipm_queue_empty(board, a->pool, &a->g) && take_any(a)) {
+        /* Others may have looked when we did: who finds too many with his seat in hand gives it back. */
+        if (is_tight(a) && (rv = check_share(a, FCGIPM_ALL_TICKETS, 1)) != APR_SUCCESS)
+            give_back(a->link, a->lease);
+        return rv;
+    }
+    return queue_up(a);
+}
+
+/* APR_SUCCESS: we have a seat; APR_EAGAIN: we wait in the queue. */
+static apr_status_t take_seat(attempt_t *a)
+{
     for (;;) {
-        a->pool = fcgipm_board_route(board, a->wish->pool);
-        if (!fcgipm_board_geometry(board, a->pool, &a->g))
-            return fcgipm_fault_set(a->fault, APR_ENOPROC, "pool", "pool %s is not on the board",
-                                    pool_name(a));
-        apr_status_t rv = fits(a);
-        if (rv != APR_SUCCESS)
-            return rv;
-        if (!paused(a) && fcgipm_queue_empty(board, a->pool, &a->g) && take_any(a)) {
-            /* Others may have looked when we did: who finds too many with his seat in hand gives it back. */
-            if (is_tight(a) && (rv = check_share(a, FCGIPM_ALL_TICKETS, 1)) != APR_SUCCESS)
-                give_back(a->link, a->lease);
-            return rv;
-        }
-        rv = queue_up(a);
+        apr_status_t rv = a->state == FCGIPM_ATTEMPT_QUEUED ? look_at_queue(a) : seek_seat(a);
+        /* Joined: look once, the grant may have come. Start over: seek. */
         if (rv != APR_EAGAIN)
+            return rv;
+        if (a->state == FCGIPM_ATTEMPT_QUEUED &&
+            fcgipm_atom_get(&a->link->env.board->cell[a->cell]) == a->word)
             return rv;
     }
 }
 
 /* ---- connecting ---- */
 
-static apr_status_t seat_address(const attempt_t *a, fcgipm_addr_t *addr, char *text, size_t cap)
+static apr_status_t seat_address(attempt_t *a)
 {
     const fcgipm_board_pool_t *p = &a->link->env.board->pool[a->pool];
     if (p->external) {
-        memcpy(text, p->addr, sizeof p->addr);
-        text[sizeof p->addr - 1] = 0;
-        return fcgipm_addr_parse(addr, text, a->fault);
+        memcpy(a->address, p->addr, sizeof p->addr);
+        a->address[sizeof p->addr - 1] = 0;
+        return fcgipm_addr_parse(&a->addr, a->address, a->fault);
     }
-    if (!fcgipm_board_socket_path(text, cap, a->link->env.runtime_dir, a->pool, a->lease->slot))
+    if (!fcgipm_board_socket_path(a->address, sizeof a->address, a->link->env.runtime_dir, a->pool,
+                                  a->lease->slot))
         return fcgipm_fault_set(a->fault, APR_ENAMETOOLONG, "connect",
                                 "the runtime directory's name is too long");
-    return fcgipm_addr_unix(addr, text);
+    return fcgipm_addr_unix(&a->addr, a->address);
+}
+
+/* APR_EAGAIN: not yet, state CONNECT. */
+static apr_status_t connect_once(attempt_t *a, bool first)
+{
+    int64_t now_us = apr_time_now();
+    apr_status_t rv;
+    if (first || a->poll_fd < 0)
+        rv = fcgipm_peer_connect(a->lease->fd, &a->addr);
+    else
+        rv = fcgipm_peer_connected(a->lease->fd);
+    if (rv != APR_EINPROGRESS && rv != APR_EAGAIN)
+        return rv;
+    if (now_us >= a->connect_until_us)
+        return ETIMEDOUT;
+    a->poll_fd = rv == APR_EINPROGRESS ? a->lease->fd : -1;
+    a->wake_us = a->connect_until_us;
+    if (a->poll_fd < 0) { /* a full backlog */
+        a->wake_us = less(now_us + a->pause_us, a->connect_until_us);
+        a->pause_us = less(a->pause_us * 2, 8000);
+    }
+    a->state = FCGIPM_ATTEMPT_CONNECT;
+    return APR_EAGAIN;
+}
+
+static apr_status_t connect_begin(attempt_t *a)
+{
+    int64_t limit_us = a->wish->setting->connect_us;
+    a->connect_us = apr_time_now();
+    if (limit_us <= 0)
+        limit_us = CONNECT_DEFAULT_US;
+    if (a->wish->deadline_us)
+        limit_us = less(limit_us, a->wish->deadline_us - a->connect_us);
+    a->connect_until_us = a->connect_us + (limit_us > 0 ? limit_us : 1);
+    a->pause_us = 500;
+    apr_status_t rv = seat_address(a);
+    if (rv == APR_SUCCESS)
+        rv = fcgipm_peer_open(&a->lease->fd, &a->addr);
+    return rv == APR_SUCCESS ? connect_once(a, true) : rv;
 }
 
 static apr_status_t seat_connect(attempt_t *a)
 {
-    char text[256] = "", reason[128];
-    fcgipm_addr_t addr;
+    char reason[128];
     fcgipm_lease_t *lease = a->lease;
-    int64_t limit_us = a->wish->setting->connect_us, begun_us = apr_time_now();
-    apr_status_t rv = seat_address(a, &addr, text, sizeof text);
-    if (rv != APR_SUCCESS)
+    apr_status_t rv = a->state == FCGIPM_ATTEMPT_CONNECT ? connect_once(a, false) : connect_begin(a);
+    if (rv == APR_EAGAIN)
         return rv;
-    if (a->wish->deadline_us && (limit_us <= 0 || a->wish->deadline_us - begun_us < limit_us))
-        limit_us = a->wish->deadline_us > begun_us ? a->wish->deadline_us - begun_us : 1;
-    rv = fcgipm_peer_connect(&lease->fd, &addr, limit_us);
-    lease->connect_us += apr_time_now() - begun_us;
+    a->state = FCGIPM_ATTEMPT_SEEK;
+    lease->connect_us += apr_time_now() - a->connect_us;
     if (rv == APR_SUCCESS) {
         fcgipm_stat_connects_add(a->link->env.board, a->pool, 1);
         return rv;
     }
-    return fcgipm_fault_set(a->fault, rv, "connect", "could not connect to %s: %s%s", text,
+    if (lease->fd >= 0)
+        close(lease->fd);
+    lease->fd = -1;
+    return fcgipm_fault_set(a->fault, rv, "connect", "could not connect to %s: %s%s", a->address,
                             apr_strerror(rv, reason, sizeof reason),
                             APR_STATUS_IS_TIMEUP(rv) || rv == ETIMEDOUT ? " (FcgiTimeout connect=)" : "");
 }
@@ -477,7 +527,7 @@ static apr_status_t seat_connect(attempt_t *a)
 /* The seat could not be connected: give it back, and say whether to try another. Its worker has probably just
  * died and the manager closes the seat in a moment, so a little patience finds the queue and not the corpse.
  */
-static bool try_again(attempt_t *a, apr_status_t rv, int tries)
+static bool try_again(attempt_t *a, apr_status_t rv)
 {
     fcgipm_lease_t *lease = a->lease;
     bool refused = fcgipm_peer_refused(rv);
@@ -486,9 +536,11 @@ static bool try_again(attempt_t *a, apr_status_t rv, int tries)
     a->avoid = lease->slot;
     give_back(a->link, lease);
     int64_t now_us = apr_time_now();
-    if (!refused || tries >= TRIES_MAX || (a->wish->deadline_us && now_us >= a->wish->deadline_us))
+    if (!refused || a->tries >= TRIES_MAX || (a->wish->deadline_us && now_us >= a->wish->deadline_us))
         return false;
-    nanosleep(&(struct timespec){.tv_nsec = tries * tries * 5000000L}, NULL);
+    a->wake_us = now_us + (int64_t)a->tries * a->tries * 5000;
+    a->tries++;
+    a->state = FCGIPM_ATTEMPT_PAUSE;
     return true;
 }
 
@@ -508,40 +560,229 @@ static void lease_empty(fcgipm_lease_t *lease)
     lease->fd = -1;
 }
 
+void fcgipm_attempt_begin(attempt_t *a, fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_wish_t *wish,
+                          fcgipm_fault_t *fault)
+{
+    int64_t now_us = apr_time_now();
+    memset(a, 0, offsetof(attempt_t, address));
+    a->link = link;
+    a->wish = wish;
+    a->lease = lease;
+    a->fault = fault;
+    a->state = FCGIPM_ATTEMPT_SEEK;
+    a->poll_fd = a->bell = -1;
+    a->avoid = wish->avoid_seat_slot;
+    a->tries = 1;
+    a->started_us = a->asked_us = a->seek_us = now_us;
+    a->until_us = wish->setting->queue_us > 0 ? now_us + wish->setting->queue_us : 0;
+    if (wish->deadline_us && (!a->until_us || wish->deadline_us < a->until_us))
+        a->until_us = wish->deadline_us;
+    a->next = NULL;
+    a->at = NULL;
+    lease_empty(lease);
+}
+
+static apr_status_t attempt_failed(attempt_t *a, apr_status_t rv)
+{
+    if (a->fault)
+        a->fault->phase = FCGIPM_PHASE_NOTHING_SENT;
+    a->state = FCGIPM_ATTEMPT_SEEK;
+    lease_empty(a->lease);
+    return rv;
+}
+
+static apr_status_t attempt_done(attempt_t *a)
+{
+    fcgipm_board_t *board = a->link->env.board;
+    a->lease->keep = may_keep(a);
+    fcgipm_atom_count(&board->slot[a->g.slot_first + a->lease->slot].begun, 1);
+    fcgipm_stat_requests_add(board, a->pool, 1);
+    return APR_SUCCESS;
+}
+
+apr_status_t fcgipm_attempt_step(attempt_t *a)
+{
+    fcgipm_lease_t *lease = a->lease;
+    for (;;) {
+        apr_status_t rv;
+        if (a->state == FCGIPM_ATTEMPT_PAUSE) {
+            if (apr_time_now() < a->wake_us)
+                return APR_EAGAIN;
+            a->state = FCGIPM_ATTEMPT_SEEK;
+            a->seek_us = apr_time_now();
+        }
+        if (a->state != FCGIPM_ATTEMPT_CONNECT) {
+            rv = take_seat(a);
+            if (rv == APR_EAGAIN)
+                return rv;
+            lease->queue_us += apr_time_now() - a->seek_us;
+            if (rv != APR_SUCCESS)
+                return attempt_failed(a, rv);
+            if (lease->fd >= 0)
+                return attempt_done(a);
+        }
+        rv = seat_connect(a);
+        if (rv == APR_EAGAIN)
+            return rv;
+        if (rv == APR_SUCCESS)
+            return attempt_done(a);
+        if (!try_again(a, rv))
+            return attempt_failed(a, rv);
+    }
+}
+
+static void nap(int64_t us)
+{
+    if (us > 0)
+        nanosleep(&(struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}, NULL);
+}
+
+/* While nothing starts the manager is asked again, and free seats that nobody told of are found. */
+static void tend(const attempt_t *a)
+{
+    fcgipm_board_t *board = a->link->env.board;
+    help(a);
+    if (fcgipm_atom_get(&board->pool[a->pool].starting) == 0 &&
+        fcgipm_atom_get(&board->cell[a->cell]) == a->word)
+        tell_need(a->link, a->pool);
+}
+
+static bool sleep_in_queue(attempt_t *a, int64_t limit_us)
+{
+    fcgipm_board_t *board = a->link->env.board;
+    int64_t until_us = apr_time_now() + limit_us, nap_us = slice_us(a);
+    fcgipm_queue_wait(board, a->cell, a->word, less(nap_us, limit_us));
+    tend(a);
+    return fcgipm_atom_get(&board->cell[a->cell]) != a->word || nap_us < limit_us ||
+           apr_time_now() < until_us;
+}
+
+bool fcgipm_attempt_sleep(attempt_t *a, int64_t limit_us)
+{
+    if (a->state == FCGIPM_ATTEMPT_QUEUED)
+        return sleep_in_queue(a, limit_us);
+    int64_t left_us = a->wake_us - apr_time_now();
+    bool whole = left_us <= limit_us;
+    if (!whole)
+        left_us = limit_us;
+    if (a->state == FCGIPM_ATTEMPT_CONNECT && a->poll_fd >= 0) {
+        struct pollfd pfd = {.fd = a->poll_fd, .events = POLLOUT};
+        return poll(&pfd, 1, left_us > 0 ? (int)less(left_us / 1000 + 1, 600000) : 0) > 0 || whole;
+    }
+    nap(left_us);
+    return whole;
+}
+
 apr_status_t fcgipm_lease_acquire(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_wish_t *wish,
                                   fcgipm_fault_t *fault)
 {
-    int64_t now_us = apr_time_now(),
-            until_us = wish->setting->queue_us > 0 ? now_us + wish->setting->queue_us : 0;
-    if (wish->deadline_us && (!until_us || wish->deadline_us < until_us))
-        until_us = wish->deadline_us;
-    attempt_t a = {.link = link,
-                   .wish = wish,
-                   .lease = lease,
-                   .fault = fault,
-                   .avoid = wish->avoid_seat_slot,
-                   .started_us = now_us,
-                   .until_us = until_us,
-                   .asked_us = now_us};
-    lease_empty(lease);
-    for (int tries = 1;; tries++) {
-        int64_t begun_us = apr_time_now();
-        apr_status_t rv = take_seat(&a);
-        lease->queue_us += apr_time_now() - begun_us;
-        if (rv == APR_SUCCESS && lease->fd < 0 && (rv = seat_connect(&a)) != APR_SUCCESS &&
-            try_again(&a, rv, tries))
-            continue;
-        if (rv != APR_SUCCESS) {
-            if (fault)
-                fault->phase = FCGIPM_PHASE_NOTHING_SENT;
-            lease_empty(lease);
-            return rv;
-        }
-        lease->keep = may_keep(&a);
-        fcgipm_atom_count(&link->env.board->slot[a.g.slot_first + lease->slot].begun, 1);
-        fcgipm_stat_requests_add(link->env.board, a.pool, 1);
-        return APR_SUCCESS;
+    attempt_t a;
+    apr_status_t rv;
+    fcgipm_attempt_begin(&a, link, lease, wish, fault);
+    while ((rv = fcgipm_attempt_step(&a)) == APR_EAGAIN)
+        fcgipm_attempt_sleep(&a, INT64_MAX / 4);
+    return rv;
+}
+
+void fcgipm_attempt_cancel(attempt_t *a)
+{
+    fcgipm_attempt_unpark(a);
+    if (a->state == FCGIPM_ATTEMPT_QUEUED) {
+        while (leave_queue(a, APR_ECONNABORTED) == APR_EAGAIN)
+            ;
+    } else if (a->state == FCGIPM_ATTEMPT_CONNECT) {
+        give_back(a->link, a->lease);
     }
+    a->state = FCGIPM_ATTEMPT_SEEK;
+    lease_empty(a->lease);
+}
+
+/* ---- waiting without a thread ---- */
+
+bool fcgipm_attempt_park(attempt_t *a, int bell)
+{
+    fcgipm_link_t *link = a->link;
+    fcgipm_board_t *board = link->env.board;
+    if (a->state != FCGIPM_ATTEMPT_QUEUED)
+        return true; /* the caller's descriptor and time are all there is to wait for */
+    pthread_mutex_lock(&link->mutex);
+    a->bell = bell;
+    a->next = link->parked;
+    a->at = &link->parked;
+    if (a->next)
+        a->next->at = &a->next;
+    link->parked = a;
+    bool wake = link->asleep;
+    link->asleep = false;
+    pthread_mutex_unlock(&link->mutex);
+    if (wake)
+        fcgipm_keeper_wake(link);
+    /* In the list first: who grants from now on tells the keeper, and the keeper finds it. */
+    if (fcgipm_queue_park(board, a->cell, &a->word))
+        return true;
+    fcgipm_attempt_unpark(a);
+    return false;
+}
+
+void fcgipm_attempt_unpark(attempt_t *a)
+{
+    if (!a->at)
+        return;
+    pthread_mutex_lock(&a->link->mutex);
+    *a->at = a->next;
+    if (a->next)
+        a->next->at = a->at;
+    a->next = NULL;
+    a->at = NULL;
+    pthread_mutex_unlock(&a->link->mutex);
+}
+
+/* Is there something to do for one who is parked? */
+static bool parked_due(const attempt_t *a, int64_t now_us)
+{
+    const fcgipm_board_t *board = a->link->env.board;
+    return (a->until_us && now_us >= a->until_us) || fcgipm_board_route(board, a->wish->pool) != a->pool ||
+           !pool_serves(board, a->pool);
+}
+
+/* Rings for all whose turn has come; tend: also for those who must look at their pool. */
+static unsigned ring_parked(fcgipm_link_t *link, bool all, attempt_t *pools, unsigned max)
+{
+    int64_t now_us = apr_time_now();
+    unsigned count = 0;
+    pthread_mutex_lock(&link->mutex);
+    for (const attempt_t *a = link->parked; a; a = a->next) {
+        if (fcgipm_atom_get(&link->env.board->cell[a->cell]) != a->word || (all && parked_due(a, now_us))) {
+            fcgipm_bell_ring(a->bell);
+            continue;
+        }
+        unsigned i = 0;
+        while (i < count && pools[i].pool != a->pool)
+            i++;
+        if (i == count && count < max)
+            pools[count++] =
+                (attempt_t){.link = link, .pool = a->pool, .g = a->g, .cell = a->cell, .word = a->word};
+    }
+    pthread_mutex_unlock(&link->mutex);
+    return count;
+}
+
+void fcgipm_parked_look(fcgipm_link_t *link)
+{
+    ring_parked(link, false, NULL, 0);
+}
+
+void fcgipm_parked_tend(fcgipm_link_t *link)
+{
+    static const fcgipm_wish_t any = {.avoid_seat_slot = UINT32_MAX};
+    attempt_t *pools = calloc(PARKED_POOLS_MAX, sizeof *pools);
+    unsigned count = ring_parked(link, true, pools, pools ? PARKED_POOLS_MAX : 0);
+    for (unsigned i = 0; pools && i < count; i++) {
+        pools[i].wish = &any;
+        pools[i].avoid = UINT32_MAX;
+        tend(&pools[i]);
+    }
+    free(pools);
 }
 
 /* ---- giving back ---- */
@@ -702,6 +943,7 @@ apr_status_t fcgipm_link_create(fcgipm_link_t **out, const fcgipm_link_env_t *en
     if (!link)
         return fcgipm_board_ok(env->board) ? APR_ENOMEM : APR_EINVAL;
     link->env = *env;
+    fcgipm_wake_register(env->wake_fds, env->wake_count);
     link->env.runtime_dir = link->runtime_dir = strdup(env->runtime_dir ? env->runtime_dir : "");
     link->child = fcgipm_board_claim(env->board, getpid());
     link->wake_fd = link->child < env->wake_count ? env->wake_fds[link->child] : -1;

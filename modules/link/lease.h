@@ -14,6 +14,7 @@
  */
 #include <stdbool.h>
 #include <apr_pools.h>
+#include "core/addr.h"
 #include "core/fault.h"
 #include "core/setting.h"
 #include "share/board.h"
@@ -71,7 +72,59 @@ typedef struct fcgipm_wish {
     void *ctx;
 } fcgipm_wish_t;
 
-/* Get a lease, connected. APR_SUCCESS; or
+typedef enum fcgipm_attempt_state {
+    FCGIPM_ATTEMPT_SEEK,    /* look for a seat */
+    FCGIPM_ATTEMPT_QUEUED,  /* waits in the pool's queue */
+    FCGIPM_ATTEMPT_CONNECT, /* has a seat; the connection is on its way */
+    FCGIPM_ATTEMPT_PAUSE    /* has nothing, looks again in a moment */
+} fcgipm_attempt_state_t;
+
+/* One try to get a lease, that can be left and come back to. All fields are private but `state` and
+ * `poll_fd`. Lives where the caller put it, and must not move while it is parked. */
+typedef struct fcgipm_attempt {
+    fcgipm_link_t *link;
+    const fcgipm_wish_t *wish;
+    fcgipm_lease_t *lease;
+    fcgipm_fault_t *fault;
+    fcgipm_attempt_state_t state;
+    int poll_fd;   /* CONNECT: wait for POLLOUT here, -1: for the time only */
+    uint32_t pool; /* after route */
+    fcgipm_geometry_t g;
+    uint32_t avoid; /* slot number */
+    int tries;
+    int64_t started_us, until_us; /* of the waiting, 0 = no limit */
+    int64_t asked_us;             /* gone() */
+    int64_t seek_us;              /* since when it has had no seat */
+    uint32_t cell;                /* QUEUED */
+    uint64_t word;
+    fcgipm_addr_t addr; /* CONNECT */
+    char address[256];
+    int64_t connect_us, connect_until_us;
+    int64_t pause_us; /* of a full backlog */
+    int64_t wake_us;  /* CONNECT, PAUSE: look again then */
+    /* Parked: under the link's mutex. */
+    struct fcgipm_attempt *next, **at;
+    int bell; /* timerfd */
+} fcgipm_attempt_t;
+
+/* Begin; wish, lease and fault must live as long as the attempt. */
+void fcgipm_attempt_begin(fcgipm_attempt_t *a, fcgipm_link_t *link, fcgipm_lease_t *lease,
+                          const fcgipm_wish_t *wish, fcgipm_fault_t *fault);
+/* Go as far as possible without waiting. APR_EAGAIN: wait (fcgipm_attempt_sleep or _park), then call again;
+ * else it is over, with the results of fcgipm_lease_acquire. */
+apr_status_t fcgipm_attempt_step(fcgipm_attempt_t *a);
+/* Wait in this thread until a step may help, at most limit_us. False: the limit is over and nothing has
+ * happened. */
+bool fcgipm_attempt_sleep(fcgipm_attempt_t *a, int64_t limit_us);
+/* Wait without a thread: from now on the keeper makes `bell` (a timerfd) readable when a step may help.
+ * False: it does already, nothing is parked. */
+bool fcgipm_attempt_park(fcgipm_attempt_t *a, int bell);
+/* After fcgipm_attempt_park, before anything else. Harmless when not parked. */
+void fcgipm_attempt_unpark(fcgipm_attempt_t *a);
+/* Give up: leave the queue, give back what it had. Any state, also after it is over without a lease. */
+void fcgipm_attempt_cancel(fcgipm_attempt_t *a);
+
+/* All of it in this thread: get a lease, connected. APR_SUCCESS; or
  *   APR_EBUSY      the queue is full                          (503)
  *   APR_TIMEUP     waited queue_us                            (503)
  *   APR_ENOPROC    the pool cannot start: backoff, draining   (503; fault says until when)

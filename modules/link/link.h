@@ -49,6 +49,7 @@ struct fcgipm_link {
     unsigned kept; /* connections in the stacks */
     fcgipm_kept_stack_t *stacks[FCGIPM_POOLS_MAX];
     fcgipm_linger_t *lingers;
+    fcgipm_attempt_t *parked; /* requests that wait in a queue without a thread */
     struct {
         uint32_t type, pool, slot, generation;
     } pending[FCGIPM_PENDING_MAX]; /* messages that the full socket refused */
@@ -85,4 +86,8 @@ void fcgipm_keeper_watch(fcgipm_link_t *link, int fd);
 void fcgipm_link_tell(fcgipm_link_t *link, fcgipm_msg_type_t type, uint32_t pool, uint32_t slot,
                       uint32_t generation);
 void fcgipm_link_tell_pending(fcgipm_link_t *link);
+/* Ring for the parked whose turn has come. */
+void fcgipm_parked_look(fcgipm_link_t *link);
+/* The same, and what a thread that waits does twice a second: limits, free seats, asking for one more. */
+void fcgipm_parked_tend(fcgipm_link_t *link);
 #endif

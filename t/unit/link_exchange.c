@@ -79,8 +79,8 @@ static bool rig_gone(void *ctx)
     return r->gone;
 }
 
-static const fcgipm_exchange_ops_t rig_ops = {rig_buffer, rig_answer, rig_pause, rig_errors,
-                                              rig_body,   rig_gone,   NULL,      NULL};
+static const fcgipm_exchange_ops_t rig_ops = {rig_buffer, rig_answer, rig_pause, rig_errors, rig_body,
+                                              rig_gone,   NULL,       NULL,      NULL};
 
 static rig_t *rig_make(const char *body, size_t len)
 {
