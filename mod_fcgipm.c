@@ -4,6 +4,7 @@
  * module record and the hooks, nothing else. modules/README says where everything is.
  */
 #include <httpd.h>
+#include <http_connection.h>
 #include <http_config.h>
 #include <http_protocol.h>
 #include <http_request.h>
@@ -12,8 +13,9 @@
 #include <mpm_common.h>
 
 #include "web/directive.h"
+#include "web/async.h"
 #include "web/guard.h"
-#include "web/handler.h"
+#include "web/job.h"
 #include "web/match.h"
 #include "web/status.h"
 
@@ -50,7 +52,11 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_map_to_storage(fcgipm_match_map_to_storage, NULL, NULL, APR_HOOK_FIRST);
     /* Before mod_dir and mod_negotiation act on a directory that happens to have the same name. */
     ap_hook_fixups(fcgipm_match_fixups, NULL, NULL, APR_HOOK_FIRST);
-    ap_hook_handler(fcgipm_handler_run, NULL, NULL, APR_HOOK_MIDDLE);
+    /* Waiting without a thread. */
+    ap_hook_process_connection(fcgipm_async_process_connection, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_pre_close_connection(fcgipm_async_pre_close_connection, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_handler(fcgipm_async_redirect, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_handler(fcgipm_job_handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(fcgipm_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
     APR_OPTIONAL_HOOK(ap, status_hook, fcgipm_status_server_status, NULL, NULL, APR_HOOK_MIDDLE);
     (void)pool;

@@ -14,7 +14,7 @@ my $mpm = $prefork ? "StartServers 24\nMinSpareServers 24\nMaxSpareServers 24\nS
     : "StartServers 2\nServerLimit 2\nThreadsPerChild 12\nMaxRequestWorkers 24\nMinSpareThreads 24\nMaxSpareThreads 24\n";
 my $long = $ENV{FCGIPM_LONG};
 my @users = $> == 0 ? ("FcgiUser nobody\n    ") : ('');
-my $h = Fcgipm->httpd(mpm_conf => $mpm, expect_log => [qr/FPM0600/, qr/FPM0601/, qr/FPM0613/, qr/FPM0315/, qr/FPM0318/, qr/AH0316\d/], conf => <<"EOC");
+my $h = Fcgipm->httpd(mpm_conf => $mpm, async => 'Off', expect_log => [qr/FPM0600/, qr/FPM0601/, qr/FPM0613/, qr/FPM0315/, qr/FPM0318/, qr/AH0316\d/], conf => <<"EOC");
 FcgiUserThreads 6
 <FcgiServer hung>
     FcgiCommand $actor

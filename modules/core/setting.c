@@ -33,13 +33,14 @@ const fcgipm_setting_row_t fcgipm_setting_rows[] = {
 const unsigned fcgipm_setting_row_count = sizeof fcgipm_setting_rows / sizeof *fcgipm_setting_rows;
 
 const fcgipm_setting_row_t fcgipm_setting_global_rows[] = {
-#define X(directive_, kind_, member_, min_, max_, default_, syntax_, doc_)                                   \
+#define X(directive_, kind_, member_, min_, max_, default_, words_, syntax_, doc_)                           \
     {.directive = directive_,                                                                                \
      .kind = FCGIPM_KIND_##kind_,                                                                            \
      .offset = offsetof(fcgipm_global_t, member_),                                                           \
      .min = min_,                                                                                            \
      .max = max_,                                                                                            \
      .value = default_,                                                                                      \
+     .words = words_,                                                                                        \
      .syntax = syntax_,                                                                                      \
      .doc = doc_},
     FCGIPM_GLOBALS(X)

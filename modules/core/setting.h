@@ -37,8 +37,11 @@ typedef struct fcgipm_setting {
     int64_t start_us, connect_us, queue_us, read_us, request_us, idle_us, stop_us; /* FcgiTimeout */
     int64_t firstbyte_us;                                                          /* 0 = as read_us */
     uint64_t head_bytes;                                                           /* largest response head */
-    uint64_t body_memory_bytes; /* request body kept in memory up to here, then in a temporary file */
-    uint32_t recycle_requests;  /* FcgiRecycle; 0 = never */
+    uint64_t body_memory_bytes;  /* request body kept in memory up to here, then in a temporary file */
+    uint32_t body_streams;       /* 1: the request body is not read first */
+    uint64_t reply_memory_bytes; /* of an answer that the client has not taken yet */
+    uint64_t reply_file_bytes;   /* the same, in a temporary file */
+    uint32_t recycle_requests;   /* FcgiRecycle; 0 = never */
     int64_t recycle_age_us;
     uint64_t recycle_memory_bytes; /* of a process and all that it forked */
     uint32_t recycle_measure;      /* fcgipm_measure_t */
@@ -61,9 +64,11 @@ typedef enum fcgipm_ready_kind {
 
 /* What holds for all pools together; rows of their own in core/setting_table.h. */
 typedef struct fcgipm_global {
-    uint32_t max_workers;  /* processes of all pools, 0 = as many as they may have */
-    uint64_t memory_bytes; /* PSS of all processes, 0 = no budget */
-    uint32_t user_threads; /* httpd threads for the pools of one FcgiUser, 0 = Auto */
+    uint32_t max_workers;        /* processes of all pools, 0 = as many as they may have */
+    uint64_t memory_bytes;       /* PSS of all processes, 0 = no budget */
+    uint32_t user_threads;       /* httpd threads for the pools of one FcgiUser, 0 = Auto */
+    uint64_t reply_memory_bytes; /* for the answers that all httpd children keep */
+    uint32_t async;              /* fcgipm_flag3_t */
 } fcgipm_global_t;
 
 typedef enum fcgipm_setting_kind {

@@ -96,6 +96,19 @@
       "A request body is read whole before a process is taken, so that a slow upload holds none: in memory " \
       "up to this size, beyond it in a temporary file that has no name. How large it may be at all is "      \
       "httpd's LimitRequestBody.")                                                                           \
+    X("FcgiRequestBuffering", NULL, CHOICE, body_streams, 0, 1, "On", "On|Off", "On | Off", 1,               \
+      "On: as FcgiRequestBuffer says. Off: the body goes to the application as it comes, and the answer "    \
+      "comes back meanwhile, for uploads that are shown as they go or that never end; a slow client then "   \
+      "holds a process, a request is not tried again on another process once the body has begun, and one "   \
+      "whose length is not known has no CONTENT_LENGTH.")                                                    \
+    X("FcgiResponseBuffer", "memory", SIZE, reply_memory_bytes, 0, 1024 * FCGIPM_M, "256K", NULL,            \
+      "memory=size", 1,                                                                                      \
+      "An answer is taken from the process as fast as that writes it, so that a slow reader holds none: "    \
+      "what the client has not taken yet is kept in memory up to this size, beyond it in a temporary file "  \
+      "that has no name. How much memory all of them use together is FcgiResponseMemory.")                   \
+    X("FcgiResponseBuffer", "file", SIZE, reply_file_bytes, 0, 1024 * 1024 * FCGIPM_M, "1G", NULL,           \
+      "file=size", 1,                                                                                        \
+      "Largest temporary file of one answer; beyond it the process waits for the client. 0: no file.")       \
     X("FcgiRecycle", "requests", COUNT, recycle_requests, 0, 1000000000, "0", NULL, "requests=number", 1,    \
       "A process is replaced after so many requests, give or take a tenth, so that not all go at once; 0: "  \
       "never. The next one is ready before the old one stops taking requests, and that one finishes what "   \
@@ -138,20 +151,29 @@
       "A program whose output is added, such as a stack dumper; the process id is its last argument. It "    \
       "runs as the application's user, for at most 5 seconds.")
 
-/* What is said once for the whole server: directive, kind, member, min, max, default, syntax, doc. */
+/* What is said once for the whole server: directive, kind, member, min, max, default, words, syntax, doc. */
 #define FCGIPM_GLOBALS(X)                                                                                    \
-    X("FcgiMaxWorkers", COUNT, max_workers, 0, 14000, "0", "number",                                         \
+    X("FcgiMaxWorkers", COUNT, max_workers, 0, 14000, "0", NULL, "number",                                   \
       "Most processes of all applications together; 0: no limit but their own. When one more is needed, "    \
       "the "                                                                                                 \
       "idle process that was used longest ago ends for it, whichever application it belongs to; if all are " \
       "busy, requests wait.")                                                                                \
-    X("FcgiMemoryBudget", SIZE, memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "0", "size",                        \
+    X("FcgiMemoryBudget", SIZE, memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "0", NULL, "size",                  \
       "Memory (PSS) for all processes of all applications together, looked at every 10 seconds; 0: no "      \
       "limit. While more is used, idle processes end, the one used longest ago first, and no further ones "  \
       "start for an application that has one.")                                                              \
-    X("FcgiUserThreads", COUNT, user_threads, 0, 100000, "Auto", "number",                                   \
+    X("FcgiUserThreads", COUNT, user_threads, 0, 100000, "Auto", NULL, "number",                             \
       "Most of httpd's threads that requests to all applications of one FcgiUser may hold together; beyond " \
-      "it they get 503 at once. Auto: three quarters of httpd's MaxRequestWorkers.")
+      "it they get 503 at once. Auto: three quarters of httpd's MaxRequestWorkers.")                         \
+    X("FcgiResponseMemory", SIZE, reply_memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "64M", NULL, "size",        \
+      "Memory for all answers that wait for slow clients, of all httpd children together (each has its "     \
+      "share); what does not fit goes to temporary files at once. See FcgiResponseBuffer.")                  \
+    X("FcgiAsync", CHOICE, async, 0, 2, "Auto", "Auto|On|Off", "Auto | On | Off",                            \
+      "Whether requests that wait (for a process, for its answer, for the client's body, for a client that " \
+      "reads slowly) give their thread back to httpd meanwhile. It takes the event MPM of httpd 2.4.63 or "  \
+      "newer; elsewhere, and for HTTP/2, subrequests and error documents, they wait in their thread. Auto: " \
+      "where it can. On: the same, with a warning at the start where it cannot. Off: never. See "            \
+      "docs/performance.md for what to set in httpd.")
 
 /* Directives that are no setting of a pool: name, scope, syntax, default, doc. */
 #define FCGIPM_DIRECTIVES(X)                                                                                 \

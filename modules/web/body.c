@@ -12,6 +12,8 @@
 #include <http_protocol.h>
 #include <util_filter.h>
 
+#include "web/tempfile.h"
+
 APLOG_USE_MODULE(fcgipm);
 
 #define READ_SIZE  65536
@@ -26,6 +28,10 @@ struct fcgipm_body {
     apr_file_t *file;
     char *block;    /* of the file, for reading */
     apr_off_t sent; /* given out so far */
+    apr_bucket_brigade *bb;
+    apr_bucket *given; /* streams: the piece that the caller has */
+    bool streams, begun, end;
+    int status;
 };
 
 static int no_space(request_rec *r, apr_status_t rv)
@@ -43,24 +49,11 @@ static int no_space(request_rec *r, apr_status_t rv)
     }
 }
 
-/* Its name is gone before anything is written: nothing can be left behind, nobody else can open it. */
 static apr_status_t open_file(fcgipm_body_t *body)
 {
-    apr_pool_t *pool = body->r->pool;
-    const char *dir;
-    char *name;
-    apr_status_t rv = apr_temp_dir_get(&dir, pool);
+    apr_status_t rv = fcgipm_tempfile_open(&body->file, body->r->pool);
 
-    if (rv != APR_SUCCESS)
-        return rv;
-    name = apr_pstrcat(pool, dir, "/fcgipm-body-XXXXXX", NULL);
-    rv = apr_file_mktemp(
-        &body->file, name,
-        APR_FOPEN_CREATE | APR_FOPEN_READ | APR_FOPEN_WRITE | APR_FOPEN_EXCL | APR_FOPEN_BINARY, pool);
-    if (rv != APR_SUCCESS)
-        return rv;
-    apr_file_remove(name, pool);
-    return apr_file_write_full(body->file, body->memory, body->used, NULL);
+    return rv == APR_SUCCESS ? apr_file_write_full(body->file, body->memory, body->used, NULL) : rv;
 }
 
 static void grow(fcgipm_body_t *body, apr_size_t need)
@@ -118,26 +111,35 @@ static int take(fcgipm_body_t *body, apr_bucket_brigade *bb, bool *end)
     return OK;
 }
 
-static int read_all(fcgipm_body_t *body)
+/* httpd's filter says it for a read that waits, and only then. */
+static void say_continue(request_rec *r)
+{
+    int status = r->status;
+    const char *line = r->status_line;
+
+    r->status = HTTP_CONTINUE;
+    r->status_line = NULL;
+    ap_send_interim_response(r, 0);
+    r->status = status;
+    r->status_line = line;
+}
+
+/* One read. OK: there is something in bb. */
+static int fetch(fcgipm_body_t *body, bool wait)
 {
     request_rec *r = body->r;
-    apr_bucket_brigade *bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    bool end = false;
-    int status = OK;
+    apr_status_t rv = ap_get_brigade(r->input_filters, body->bb, AP_MODE_READBYTES,
+                                     wait ? APR_BLOCK_READ : APR_NONBLOCK_READ, READ_SIZE);
 
-    while (!end && status == OK) {
-        apr_status_t rv = ap_get_brigade(r->input_filters, bb, AP_MODE_READBYTES, APR_BLOCK_READ, READ_SIZE);
-
-        if (rv != APR_SUCCESS) {
-            ap_log_rerror(APLOG_MARK, APLOG_INFO, rv, r, "FPM0671: the request body could not be read");
-            status = ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
-        } else {
-            status = take(body, bb, &end);
-        }
-        apr_brigade_cleanup(bb);
+    if (!wait && (APR_STATUS_IS_EAGAIN(rv) || (rv == APR_SUCCESS && APR_BRIGADE_EMPTY(body->bb)))) {
+        if (r->expecting_100)
+            say_continue(r);
+        return SUSPENDED;
     }
-    apr_brigade_destroy(bb);
-    return status;
+    if (rv == APR_SUCCESS)
+        return OK;
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, rv, r, "FPM0671: the request body could not be read");
+    return ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
 }
 
 /* Subrequests have no body; an internal redirect's was read by the first handler, and httpd says so by the
@@ -147,22 +149,38 @@ static bool has_body(request_rec *r)
     return !r->main && ap_request_has_body(r);
 }
 
-int fcgipm_body_read(request_rec *r, apr_uint64_t memory_max, fcgipm_body_t **out)
+fcgipm_body_t *fcgipm_body_create(request_rec *r, apr_uint64_t memory_max, bool streams)
 {
     fcgipm_body_t *body = apr_pcalloc(r->pool, sizeof *body);
-    int status;
+    const char *length = r->main ? NULL : apr_table_get(r->headers_in, "Content-Length");
 
-    *out = body;
     body->r = r;
     body->memory_max = (apr_size_t)memory_max;
-    body->length =
-        !r->main && apr_table_get(r->headers_in, "Content-Length") ? 0 : -1; /* may be empty and be there */
-    if (!has_body(r))
-        return OK;
-    body->length = 0;
-    status = read_all(body);
-    return status == OK ? (fcgipm_body_rewind(body) == APR_SUCCESS ? OK : HTTP_INTERNAL_SERVER_ERROR)
-                        : status;
+    body->length = length ? 0 : -1; /* may be empty and be there */
+    body->end = !has_body(r);
+    if (body->end)
+        return body;
+    body->streams = streams;
+    body->bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    if (!streams)
+        body->length = 0;
+    else if (!length || !ap_parse_strict_length(&body->length, length))
+        body->length = -1;
+    return body;
+}
+
+int fcgipm_body_read(fcgipm_body_t *body, bool wait)
+{
+    while (!body->end && !body->streams) {
+        int status = fetch(body, wait);
+
+        if (status == OK)
+            status = take(body, body->bb, &body->end);
+        apr_brigade_cleanup(body->bb);
+        if (status != OK)
+            return status;
+    }
+    return fcgipm_body_rewind(body) == APR_SUCCESS ? OK : HTTP_INTERNAL_SERVER_ERROR;
 }
 
 apr_off_t fcgipm_body_length(const fcgipm_body_t *body)
@@ -170,12 +188,65 @@ apr_off_t fcgipm_body_length(const fcgipm_body_t *body)
     return body->length;
 }
 
+int fcgipm_body_status(const fcgipm_body_t *body)
+{
+    return body->status;
+}
+
 apr_status_t fcgipm_body_rewind(fcgipm_body_t *body)
 {
     apr_off_t start = 0;
 
+    if (body->streams)
+        return body->begun ? APR_ENOTIMPL : APR_SUCCESS;
     body->sent = 0;
     return body->file ? apr_file_seek(body->file, APR_SET, &start) : APR_SUCCESS;
+}
+
+/* The next bucket with something in it, or the end. */
+static apr_status_t next_bucket(fcgipm_body_t *body, const char **data, apr_size_t *len)
+{
+    while (!APR_BRIGADE_EMPTY(body->bb)) {
+        apr_bucket *b = APR_BRIGADE_FIRST(body->bb);
+        apr_status_t rv;
+
+        if (APR_BUCKET_IS_EOS(b)) {
+            body->end = true;
+            return APR_SUCCESS;
+        }
+        if (!APR_BUCKET_IS_METADATA(b)) {
+            if ((rv = apr_bucket_read(b, data, len, APR_BLOCK_READ)) != APR_SUCCESS)
+                return rv;
+            if (*len) {
+                body->given = b;
+                return APR_SUCCESS;
+            }
+        }
+        apr_bucket_delete(b);
+    }
+    return APR_EAGAIN;
+}
+
+static apr_status_t stream_next(fcgipm_body_t *body, const char **data, apr_size_t *len)
+{
+    if (body->given)
+        apr_bucket_delete(body->given);
+    body->given = NULL;
+    body->begun = true;
+    while (!body->end) {
+        apr_status_t rv = next_bucket(body, data, len);
+
+        if (rv != APR_EAGAIN)
+            return rv;
+        body->status = fetch(body, false);
+        if (body->status == SUSPENDED) {
+            body->status = OK;
+            return APR_EAGAIN;
+        }
+        if (body->status != OK)
+            return APR_ECONNABORTED;
+    }
+    return APR_SUCCESS;
 }
 
 apr_status_t fcgipm_body_next(fcgipm_body_t *body, const char **data, apr_size_t *len)
@@ -183,6 +254,8 @@ apr_status_t fcgipm_body_next(fcgipm_body_t *body, const char **data, apr_size_t
     apr_status_t rv;
 
     *len = 0;
+    if (body->streams)
+        return stream_next(body, data, len);
     if (body->sent >= body->length)
         return APR_SUCCESS;
     if (!body->file) {

@@ -2,20 +2,29 @@
 #ifndef FCGIPM_WEB_BODY_H
 #define FCGIPM_WEB_BODY_H
 /*
- * What: the request body, read whole before a worker is leased (DESIGN section 4), in memory up to a limit
- * and then in an unlinked temporary file, replayable for a retry. Chunked bodies get a length that way.
- * Constant memory. Who calls: the handler. Owns: r->pool.
+ * What: the request body: read whole before a worker is leased (DESIGN section 4), in memory up to a limit
+ * and then in an unlinked temporary file, replayable for a retry, with a length also when it came in chunks;
+ * or, with FcgiRequestBuffering Off, handed on as it comes. Constant memory. Who calls: job. Owns: r->pool.
  */
+#include <stdbool.h>
 #include <httpd.h>
 
 typedef struct fcgipm_body fcgipm_body_t;
 
-/* Read it all. OK; or an HTTP status to return: 413 over LimitRequestBody, 400/408 as the filters say, 507
- * when the temporary file is full, 500. Sends 100 Continue through httpd's own filter. */
-int fcgipm_body_read(request_rec *r, apr_uint64_t memory_max, fcgipm_body_t **body);
-/* -1: the request has no body at all (neither Content-Length nor Transfer-Encoding). */
+/* streams: it is not read first. */
+fcgipm_body_t *fcgipm_body_create(request_rec *r, apr_uint64_t memory_max, bool streams);
+/* Read it all (one that streams: nothing). OK; SUSPENDED: no more has come and wait is false; or an HTTP
+ * status to return: 413 over LimitRequestBody, 400/408 as the filters say, 507 when the temporary file is
+ * full, 500. Sends 100 Continue through httpd's own filter. */
+int fcgipm_body_read(fcgipm_body_t *body, bool wait);
+/* -1: the request has no body at all (neither Content-Length nor Transfer-Encoding), or one that streams has
+ * no known length. */
 apr_off_t fcgipm_body_length(const fcgipm_body_t *body);
+/* From the beginning. APR_ENOTIMPL: it streams, and has begun. */
 apr_status_t fcgipm_body_rewind(fcgipm_body_t *body);
-/* Next piece; *len == 0 at the end. Valid until the next call. */
+/* Next piece; *len == 0 at the end. Valid until the next call. APR_EAGAIN: none has come yet (streams).
+ * Another error: fcgipm_body_status. */
 apr_status_t fcgipm_body_next(fcgipm_body_t *body, const char **data, apr_size_t *len);
+/* What went wrong while it was streamed, as an HTTP status; OK: nothing. */
+int fcgipm_body_status(const fcgipm_body_t *body);
 #endif

@@ -29,8 +29,11 @@
 #include "core/log.h"
 #include "pm/daemon.h"
 #include "share/msg.h"
+#include "share/wake.h"
 #include "web/directive.h"
+#include "web/async.h"
 #include "web/portion.h"
+#include "web/spool.h"
 
 APLOG_USE_MODULE(fcgipm);
 
@@ -664,6 +667,7 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
                    "FcgiRuntimeDir %s is not used before httpd is stopped and started; still %s", dir,
                    state->root.runtime_dir);
     }
+    fcgipm_wake_register(state->wake_fds, state->wake_count);
     if (compile_world(state, s, pools, ptemp, &fault) != APR_SUCCESS) {
         FCGIPM_LOG(649, FCGIPM_LOG_ERR, fault.status, 0, "%s", fault.sentence);
         return HTTP_INTERNAL_SERVER_ERROR;
@@ -705,6 +709,8 @@ void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s)
         return;
     if (getpid() != state->parent) /* httpd -X: one process is both */
         drop_parents_things(state);
+    fcgipm_async_child_init(s, fcgipm_directive_server(s)->global.async);
+    fcgipm_spool_limit(fcgipm_portion_memory(s));
     fcgipm_portion_prepare(pchild, s);
     env = (fcgipm_link_env_t){.board = state->board,
                               .requests_fd = state->requests[1],

@@ -5,6 +5,36 @@
 
 #include <ap_mpm.h>
 
+#include "share/board.h"
+#include "web/async.h"
+
+static uint32_t all_children(void)
+{
+    int children = 0;
+
+    if (ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &children) != APR_SUCCESS || children < 1)
+        children = 1;
+    return (uint32_t)children;
+}
+
+apr_uint64_t fcgipm_portion_memory(server_rec *main_server)
+{
+    return fcgipm_directive_server(main_server)->global.reply_memory_bytes / all_children();
+}
+
+uint32_t fcgipm_portion_grace(void)
+{
+    static fcgipm_atom32_t half; /* it does not change in the life of a child */
+    int threads = 0;
+
+    if (!fcgipm_atom_peek(&half)) {
+        if (ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads) != APR_SUCCESS || threads < 2)
+            threads = 2;
+        fcgipm_atom_put(&half, (uint32_t)threads / 2);
+    }
+    return fcgipm_atom_peek(&half);
+}
+
 /* MaxRequestWorkers, whatever the MPM. */
 static uint32_t all_threads(void)
 {
@@ -53,9 +83,47 @@ static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s,
 
 static fcgipm_share_t script_share; /* of this child */
 
-const fcgipm_share_t *fcgipm_portion_script(void)
+const fcgipm_share_t *fcgipm_portion_of(const fcgipm_match_t *match)
 {
-    return &script_share;
+    if (fcgipm_async_active())
+        return NULL;
+    return match->script ? &script_share : &match->pool->share;
+}
+
+/* --- where only some requests hold a thread --- */
+
+static apr_status_t leave(void *counter)
+{
+    fcgipm_atom_sub((fcgipm_atom16_t *)counter, 1);
+    return APR_SUCCESS;
+}
+
+bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_board_t *board, unsigned child,
+                          apr_pool_t *pool, fcgipm_fault_t *fault)
+{
+    const fcgipm_share_t *share = match->script ? &script_share : &match->pool->share;
+    uint32_t all = 0;
+
+    if (!fcgipm_async_active() || child >= FCGIPM_CHILDREN_MAX)
+        return true;
+    fcgipm_atom_add(&board->held[child][index], 1);
+    apr_pool_cleanup_register(pool, &board->held[child][index], leave, apr_pool_cleanup_null);
+    if (fcgipm_board_held(board, index) > share->threads) {
+        fcgipm_fault_set(fault, APR_EBUSY, "queue",
+                         "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)", match->name,
+                         share->threads);
+        return false;
+    }
+    for (unsigned i = 0; i < share->peer_count; i++)
+        all += fcgipm_board_held(board, share->peers[i]);
+    if (share->peer_count && all > share->peer_threads) {
+        fcgipm_fault_set(fault, APR_EBUSY, "queue",
+                         "the applications of user %s have their share of httpd's threads, %u "
+                         "(FcgiUserThreads)",
+                         match->pool->setting->user, share->peer_threads);
+        return false;
+    }
+    return true;
 }
 
 void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server)

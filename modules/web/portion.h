@@ -6,11 +6,22 @@
  * (FcgiQueue threads=, FcgiUserThreads): worked out once per child from the configuration and the MPM's size.
  * Who calls: child_init. Owns: memory from the child's pool.
  */
+#include <stdbool.h>
 #include <httpd.h>
-#include "web/directive.h"
+#include "core/fault.h"
+#include "share/layout.h"
+#include "web/match.h"
 
-/* That of a fcgipm-script program. */
-const fcgipm_share_t *fcgipm_portion_script(void);
+/* What link/lease shall count for a request; NULL where requests wait without a thread. */
+const fcgipm_share_t *fcgipm_portion_of(const fcgipm_match_t *match);
+/* There: may a request that needs its thread (HTTP/2, a subrequest) have one? It holds it until `pool` ends.
+ */
+bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_board_t *board, unsigned child,
+                          apr_pool_t *pool, fcgipm_fault_t *fault);
+/* Threads of this child that may wait for what is about to come although they need not. */
+uint32_t fcgipm_portion_grace(void);
+/* Bytes of answers that this child may keep in memory. */
+apr_uint64_t fcgipm_portion_memory(server_rec *main_server);
 /* Fills `share` of every pool. */
 void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server);
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/reply.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -15,12 +16,17 @@
 #include <util_filter.h>
 #include <util_time.h>
 
+#include "web/spool.h"
 #include "wire/head.h"
 
-#define READ_SIZE  32768 /* of a block; a malloc each, which a heap bucket takes over */
+APLOG_USE_MODULE(fcgipm);
+
 #define HEAD_FIRST 2048
-#define COPY_BELOW 4096  /* a small piece must not pin a whole block */
-#define HOLD_MAX   65536 /* of the answer, before it is passed on without being asked */
+#define PASS_MAX                                                                                             \
+    57344            /* at a time: with head and chunk sizes below httpd's FlushMaxThreshold, which waits    \
+                      */
+#define CALM_US 5000 /* HTTP/2: a pause of the application that is worth a flush which may wait ... */
+#define AGE_US  apr_time_from_sec(1) /* ... and how old an answer may get without one */
 
 typedef enum reply_state {
     IN_HEAD,
@@ -35,30 +41,37 @@ struct fcgipm_reply {
     bool head_request;
     reply_state_t state;
     fcgipm_head_t head;
-    char *block; /* from the bucket allocator; NULL: given away */
+    fcgipm_spool_t *spool;
     apr_bucket_brigade *bb;
-    apr_off_t held;     /* bytes in bb */
-    apr_uint64_t body;  /* bytes of the body so far */
-    const char *fault;  /* why the answer is no good */
-    const char *jump;   /* local redirect */
-    int status_instead; /* what httpd shall answer in place of the body: 304, 412 */
-    bool redirect;      /* Location without Status: 302 */
+    int client_fd;       /* -1: nobody can tell whether the client takes something */
+    bool flush;          /* the client shall get what has been passed on */
+    bool unflushed;      /* something was passed on since the last flush */
+    apr_time_t calm_us;  /* without client_fd: the application has been silent since, 0: it is not */
+    apr_time_t first_us; /* without client_fd: since when there is something in the spool */
+    apr_uint64_t body;   /* bytes of the body so far */
+    const char *fault;   /* why the answer is no good */
+    const char *jump;    /* local redirect */
+    int status_instead;  /* what httpd shall answer in place of the body: 304, 412 */
+    bool redirect;       /* Location without Status: 302 */
     bool begun;
     apr_table_t *headers_before; /* headers_out as they were, for a retry */
     apr_table_t *err_headers_before;
 };
 
-fcgipm_reply_t *fcgipm_reply_create(request_rec *r, apr_size_t head_max, const char *pool_name,
-                                    bool head_request)
+fcgipm_reply_t *fcgipm_reply_create(request_rec *r, const fcgipm_setting_t *setting, const char *pool_name,
+                                    int client_fd)
 {
     fcgipm_reply_t *reply = apr_pcalloc(r->pool, sizeof *reply);
+    apr_size_t head_max = (apr_size_t)setting->head_bytes;
     apr_size_t cap = head_max < HEAD_FIRST ? head_max : HEAD_FIRST;
 
     reply->r = r;
     reply->pool_name = pool_name;
     reply->head_max = head_max;
-    reply->head_request = head_request;
+    reply->head_request = r->header_only;
+    reply->client_fd = client_fd;
     reply->bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    reply->spool = fcgipm_spool_create(r, setting->reply_memory_bytes, setting->reply_file_bytes);
     fcgipm_head_init(&reply->head, apr_palloc(r->pool, cap), cap);
     reply->headers_before = apr_table_copy(r->pool, r->headers_out);
     reply->err_headers_before = apr_table_copy(r->pool, r->err_headers_out);
@@ -70,32 +83,33 @@ void fcgipm_reply_reset(fcgipm_reply_t *reply)
     request_rec *r = reply->r;
 
     apr_brigade_cleanup(reply->bb);
+    fcgipm_spool_clear(reply->spool);
     fcgipm_head_init(&reply->head, reply->head.buf, reply->head.cap);
     r->headers_out = apr_table_copy(r->pool, reply->headers_before);
     r->err_headers_out = apr_table_copy(r->pool, reply->err_headers_before);
     r->status = HTTP_OK;
     r->status_line = NULL;
     reply->state = IN_HEAD;
-    reply->held = 0;
     reply->body = 0;
     reply->fault = reply->jump = NULL;
     reply->status_instead = 0;
-    reply->redirect = false;
+    reply->redirect = reply->flush = reply->unflushed = false;
+    reply->calm_us = reply->first_us = 0;
 }
 
 char *fcgipm_reply_buffer(fcgipm_reply_t *reply, apr_size_t *cap)
 {
-    if (!reply->block)
-        reply->block = apr_bucket_alloc(READ_SIZE, reply->r->connection->bucket_alloc);
-    *cap = READ_SIZE;
-    return reply->block;
+    return fcgipm_spool_buffer(reply->spool, cap);
 }
 
-static void free_block(fcgipm_reply_t *reply)
+bool fcgipm_reply_room(const fcgipm_reply_t *reply)
 {
-    if (reply->block)
-        apr_bucket_free(reply->block);
-    reply->block = NULL;
+    return fcgipm_spool_room(reply->spool);
+}
+
+apr_off_t fcgipm_reply_peak(const fcgipm_reply_t *reply)
+{
+    return fcgipm_spool_peak(reply->spool);
 }
 
 /* --- the head --- */
@@ -299,40 +313,124 @@ static apr_status_t pass(fcgipm_reply_t *reply)
     apr_status_t rv;
 
     reply->begun = true;
-    reply->held = 0;
     rv = ap_pass_brigade(r->output_filters, reply->bb);
     apr_brigade_cleanup(reply->bb);
     return rv == APR_SUCCESS && r->connection->aborted ? APR_ECONNABORTED : rv;
 }
 
-/* `data` lies in the block: small pieces are copied out, for others the bucket takes the block over. */
-static void hold(fcgipm_reply_t *reply, char *data, apr_size_t len)
+/* What httpd holds back of what it was given goes out first; as far as it goes without waiting. */
+static apr_status_t drain(const fcgipm_reply_t *reply)
 {
-    apr_bucket_alloc_t *alloc = reply->r->connection->bucket_alloc;
-    apr_bucket *b;
+    conn_rec *c = reply->r->connection;
+    ap_filter_t *f = c->output_filters;
+    apr_status_t rv;
 
-    if (len < COPY_BELOW) {
-        b = apr_bucket_heap_create(data, len, NULL, alloc);
-    } else {
-        b = apr_bucket_heap_create(reply->block, (apr_size_t)(data - reply->block) + len, apr_bucket_free,
-                                   alloc);
-        b->start = data - reply->block;
-        b->length = len;
-        reply->block = NULL;
+    if (reply->client_fd < 0 || !c->data_in_output_filters)
+        return APR_SUCCESS;
+    while (f->next)
+        f = f->next;
+    rv = f->frec->filter_func.out_func(f, NULL);
+    if (rv != APR_SUCCESS || c->aborted)
+        return APR_ECONNABORTED;
+    return c->data_in_output_filters ? APR_EAGAIN : APR_SUCCESS;
+}
+
+static bool client_writable(const fcgipm_reply_t *reply)
+{
+    struct pollfd client = {.fd = reply->client_fd, .events = POLLOUT};
+
+    return reply->client_fd < 0 || poll(&client, 1, 0) > 0;
+}
+
+/* httpd's filters keep what is small until more comes or a flush tells them not to; a flush waits for the
+ * client, so only one that takes something is given one. */
+static apr_status_t flush(fcgipm_reply_t *reply)
+{
+    if (!reply->flush || !reply->unflushed)
+        return APR_SUCCESS;
+    if (!client_writable(reply))
+        return APR_EAGAIN;
+    reply->flush = reply->unflushed = false;
+    APR_BRIGADE_INSERT_TAIL(reply->bb, apr_bucket_flush_create(reply->r->connection->bucket_alloc));
+    return pass(reply);
+}
+
+/* Until no more than `rest` is left. */
+static apr_status_t push_until(fcgipm_reply_t *reply, apr_off_t rest)
+{
+    for (;;) {
+        apr_status_t rv = drain(reply);
+
+        if (rv != APR_SUCCESS || fcgipm_spool_held(reply->spool) <= rest)
+            return rv;
+        if ((rv = fcgipm_spool_take(reply->spool, reply->bb, PASS_MAX)) != APR_SUCCESS) {
+            ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, reply->r,
+                          "FPM0676: the temporary file of an answer cannot be read");
+            return refuse(reply, "the temporary file of the answer cannot be read");
+        }
+        reply->unflushed = true;
+        if ((rv = pass(reply)) != APR_SUCCESS)
+            return rv;
     }
-    APR_BRIGADE_INSERT_TAIL(reply->bb, b);
-    reply->held += (apr_off_t)len;
+}
+
+static apr_status_t push(fcgipm_reply_t *reply)
+{
+    apr_status_t rv = push_until(reply, 0);
+
+    return rv == APR_SUCCESS ? flush(reply) : rv;
+}
+
+apr_status_t fcgipm_reply_push(fcgipm_reply_t *reply)
+{
+    if (reply->state != IN_BODY || apr_time_now() < fcgipm_reply_due_us(reply))
+        return fcgipm_spool_held(reply->spool) ? APR_EAGAIN : APR_SUCCESS;
+    reply->calm_us = reply->first_us = 0;
+    return push(reply);
+}
+
+apr_status_t fcgipm_reply_deliver(fcgipm_reply_t *reply)
+{
+    return reply->state == IN_BODY ? push_until(reply, PASS_MAX) : APR_SUCCESS;
+}
+
+bool fcgipm_reply_waits(const fcgipm_reply_t *reply)
+{
+    return reply->client_fd >= 0 && reply->begun &&
+           (fcgipm_spool_held(reply->spool) || (reply->flush && reply->unflushed) ||
+            reply->r->connection->data_in_output_filters);
+}
+
+/* Where nobody can tell whether the client takes anything, passing on may wait for it, and the process with
+ * us. So it is put off until the application has paused: by then it has finished most answers. */
+apr_int64_t fcgipm_reply_due_us(const fcgipm_reply_t *reply)
+{
+    if (reply->client_fd >= 0)
+        return 0;
+    if (reply->calm_us && reply->calm_us + CALM_US < reply->first_us + AGE_US)
+        return reply->calm_us + CALM_US;
+    return reply->first_us ? reply->first_us + AGE_US : INT64_MAX;
 }
 
 static apr_status_t take_body(fcgipm_reply_t *reply, char *data, apr_size_t len)
 {
+    apr_status_t rv;
+
     reply->body += len;
     if (reply->state == IN_VAIN || len == 0)
         return APR_SUCCESS;
     if (reply->head.has_length && reply->body > reply->head.length)
         return refuse(reply, "it sent more than its Content-Length");
-    hold(reply, data, len);
-    return reply->held >= HOLD_MAX ? pass(reply) : APR_SUCCESS;
+    fcgipm_spool_put(reply->spool, data, len);
+    reply->calm_us = 0;
+    if (reply->client_fd < 0) {
+        if (!reply->first_us)
+            reply->first_us = apr_time_now();
+        rv = fcgipm_reply_push(reply);
+    } else {
+        rv = fcgipm_spool_held(reply->spool) >= PASS_MAX ? push(reply) : APR_SUCCESS;
+    }
+    return rv == APR_EAGAIN ? APR_SUCCESS : rv;
 }
 
 apr_status_t fcgipm_reply_answer(fcgipm_reply_t *reply, char *data, apr_size_t len)
@@ -355,10 +453,18 @@ apr_status_t fcgipm_reply_pause(fcgipm_reply_t *reply)
     /* Before there is a body to show, a status may still change to an error. */
     if (reply->state != IN_BODY || (reply->redirect && reply->body == 0))
         return APR_SUCCESS;
-    if (APR_BRIGADE_EMPTY(reply->bb) && reply->begun)
+    if (!fcgipm_spool_held(reply->spool) && reply->begun && !reply->unflushed)
         return APR_SUCCESS;
-    APR_BRIGADE_INSERT_TAIL(reply->bb, apr_bucket_flush_create(reply->r->connection->bucket_alloc));
-    return pass(reply);
+    if (!reply->begun)
+        reply->unflushed = true; /* the head alone is worth it */
+    reply->flush = true;
+    if (reply->client_fd < 0) {
+        reply->calm_us = apr_time_now();
+        if (!reply->first_us)
+            reply->first_us = reply->calm_us;
+        return APR_EAGAIN;
+    }
+    return push(reply);
 }
 
 bool fcgipm_reply_begun(const fcgipm_reply_t *reply)
@@ -392,6 +498,7 @@ static int cut(fcgipm_reply_t *reply)
     bool framed = r->connection->master || r->chunked || apr_table_get(r->headers_out, "Content-Length");
 
     apr_brigade_cleanup(reply->bb);
+    fcgipm_spool_clear(reply->spool);
     r->connection->keepalive = AP_CONN_CLOSE;
     if (!framed)
         reset_connection(r);
@@ -431,6 +538,8 @@ static int end_well(fcgipm_reply_t *reply)
         return reply->status_instead;
     if (reply->redirect && !reply->begun && reply->body == 0)
         return HTTP_MOVED_TEMPORARILY; /* with httpd's page */
+    if (fcgipm_spool_take(reply->spool, reply->bb, PASS_MAX) != APR_SUCCESS)
+        return cut(reply);
     APR_BRIGADE_INSERT_TAIL(reply->bb, apr_bucket_eos_create(r->connection->bucket_alloc));
     pass(reply);
     return OK;
@@ -441,17 +550,21 @@ static bool short_body(const fcgipm_reply_t *reply)
     return reply->state == IN_BODY && reply->head.has_length && reply->body != reply->head.length;
 }
 
+bool fcgipm_reply_good(fcgipm_reply_t *reply)
+{
+    if (!reply->fault && reply->state == IN_HEAD)
+        refuse(reply, reply->head.len ? "it ended in the middle of its response head"
+                                      : "it ended without an answer");
+    if (!reply->fault && short_body(reply))
+        refuse(reply, "it sent less than its Content-Length");
+    return !reply->fault;
+}
+
 int fcgipm_reply_finish(fcgipm_reply_t *reply, bool complete)
 {
     const char *fault;
 
-    free_block(reply);
-    if (complete && !reply->fault && reply->state == IN_HEAD)
-        refuse(reply, reply->head.len ? "it ended in the middle of its response head"
-                                      : "it ended without an answer");
-    if (complete && !reply->fault && short_body(reply))
-        refuse(reply, "it sent less than its Content-Length");
-    if (complete && !reply->fault)
+    if (complete && fcgipm_reply_good(reply))
         return end_well(reply);
     if (reply->begun)
         return cut(reply);

@@ -22,7 +22,7 @@ static const plain_t plain_directives[] = {
     {.name = name_, .scope = scope_, .syntax = syntax_, .value = value_, .doc = doc_},
     FCGIPM_DIRECTIVES(X)
 #undef X
-#define X(name_, kind_, member_, min_, max_, value_, syntax_, doc_)                                          \
+#define X(name_, kind_, member_, min_, max_, value_, words_, syntax_, doc_)                                  \
     {.name = name_, .scope = "server config", .syntax = name_ " " syntax_, .value = value_, .doc = doc_},
         FCGIPM_GLOBALS(X)
 #undef X

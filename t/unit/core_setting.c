@@ -125,6 +125,10 @@ static const number_case_t numbers[] = {
      "between 1K and 1M"},
     {AT(body_memory_bytes), "FcgiRequestBuffer memory=", 65536, "0", "16384kb", 0, 16777216, "-1", "16777217",
      "64T", "between 0 and 16M"},
+    {AT(reply_memory_bytes), "FcgiResponseBuffer memory=", 262144, "0", "1G", 0, 1073741824, "-1", "1025M",
+     "64T", "between 0 and 1024M"},
+    {AT(reply_file_bytes), "FcgiResponseBuffer file=", 1073741824, "0", "1024G", 0, 1099511627776, "-1",
+     "1025G", "64s", "between 0 and"},
     {AT(queue_threads), "FcgiQueue threads=", 0, "Auto", "100000", 0, 100000, "-1", "100001", "10s",
      "between 0 and 100000"},
     {AT(firstbyte_us), "FcgiTimeout firstbyte=", 0, "off", "1d", 0, 86400000000, "-1us", "86400000001us",
@@ -281,6 +285,9 @@ static void choices(void **state)
     (void)state;
     assert_int_equal(set.keep_conn, FCGIPM_AUTO);
     assert_int_equal(set.client_abort, 0);
+    assert_int_equal(set.body_streams, 0);
+    taken(ROW(body_streams), "Off", 1);
+    taken(ROW(body_streams), "on", 0);
     taken(ROW(keep_conn), "On", FCGIPM_ON);
     taken(ROW(keep_conn), "off", FCGIPM_OFF);
     taken(ROW(keep_conn), "AUTO", FCGIPM_AUTO);
@@ -516,6 +523,9 @@ static void finish(void **state)
     fcgipm_setting_defaults(&set, pool);
     set.connect = "127.0.0.1:9000";
     taken(ROW(concurrency), "1", 1);
+    assert_int_equal(set.body_streams, 0);
+    taken(ROW(body_streams), "Off", 1);
+    taken(ROW(body_streams), "on", 0);
     taken(ROW(keep_conn), "On", FCGIPM_ON);
     fcgipm_setting_finish(&set);
     assert_int_equal(set.concurrency, 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "web/handler.h"
+#include "web/job.h"
 
 #include <poll.h>
 #include <string.h>
@@ -14,6 +14,7 @@
 #include "link/exchange.h"
 #include "share/board.h"
 #include "share/stat.h"
+#include "web/async.h"
 #include "web/body.h"
 #include "web/errors.h"
 #include "web/guard.h"
@@ -32,8 +33,30 @@ APLOG_USE_MODULE(fcgipm);
 #define LINGER_MAX_US       apr_time_from_sec(60)
 #define SCRIPT_US           apr_time_from_sec(10)
 #define FLAGS_AT            10 /* in the params block: BEGIN_REQUEST's flags */
+#define GONE_ASK_US         500000
+#define BODY_ASK_US         apr_time_from_sec(2) /* mod_reqtimeout counts only when it is asked */
+#define BODY_RETRY_US       10000                /* HTTP/2 has no descriptor to wait for */
+#define GRACE_US            2000                 /* in its thread, before a request waits without one */
+#define NEVER               INT64_MAX
 
-/* One request on its way. */
+/* Where a request is. */
+typedef enum stage {
+    STAGE_NONE,
+    STAGE_BODY,     /* the body comes in */
+    STAGE_SEND,     /* pool and parameters: nothing to wait for, but a pool made on demand */
+    STAGE_LEASE,    /* waits for a process and its connection */
+    STAGE_EXCHANGE, /* the application works */
+    STAGE_DELIVER   /* it has finished, the client has not */
+} stage_t;
+
+/* What a request waits for. */
+typedef struct need {
+    int fd; /* -1: none */
+    short events;
+    short client; /* events of the client's socket, 0: none */
+    apr_time_t until_us;
+} need_t;
+
 typedef struct job {
     request_rec *r;
     fcgipm_match_t match;
@@ -41,19 +64,29 @@ typedef struct job {
     uint32_t pool; /* board index as configured */
     fcgipm_link_t *link;
     fcgipm_board_t *board;
+    stage_t stage;
+    need_t need;
     fcgipm_body_t *body;
     fcgipm_reply_t *reply;
     unsigned char *params;
     apr_size_t params_len;
     fcgipm_errors_t errors;
+    fcgipm_wish_t wish;
+    fcgipm_attempt_t attempt;
     fcgipm_lease_t lease;
     fcgipm_exchange_t x;
     fcgipm_trace_t *trace; /* NULL: off */
     fcgipm_fault_t fault;
-    apr_time_t started;
+    apr_time_t started, asked_us;
     unsigned retries;
     uint32_t avoid; /* slot number that failed */
+    int client_fd;  /* -1: HTTP/2, or httpd has closed it */
     bool deaf;      /* the client has left, and the application may finish */
+    bool may_suspend;
+    bool client_event;    /* something happened at the client's socket */
+    bool client_writable; /* it was that it takes something */
+    apr_time_t stalled_us;
+    stage_t graced; /* the stage that has had its grace */
 } job_t;
 
 /* --- what the exchange asks for --- */
@@ -72,7 +105,7 @@ static bool may_finish(const job_t *job)
 
 static apr_status_t client_left(job_t *job, apr_status_t rv)
 {
-    if (rv == APR_SUCCESS || fcgipm_reply_fault(job->reply))
+    if (rv == APR_SUCCESS || rv == APR_EAGAIN || fcgipm_reply_fault(job->reply))
         return rv;
     job->deaf = may_finish(job);
     return job->deaf ? APR_SUCCESS : APR_ECONNABORTED;
@@ -106,6 +139,13 @@ static apr_status_t on_body(void *ctx, const char **data, size_t *len)
     return fcgipm_body_next(job->body, data, len);
 }
 
+static bool on_room(void *ctx)
+{
+    const job_t *job = ctx;
+
+    return job->deaf || fcgipm_reply_room(job->reply);
+}
+
 /* A stream of HTTP/2 has no socket of its own; mod_http2 marks its connection. */
 static int client_descriptor(const request_rec *r)
 {
@@ -119,9 +159,10 @@ static int client_descriptor(const request_rec *r)
  * apart. */
 static bool on_gone(void *ctx)
 {
-    const job_t *job = ctx;
+    job_t *job = ctx;
     struct pollfd client = {.fd = client_descriptor(job->r), .events = POLLRDHUP};
 
+    job->asked_us = apr_time_now();
     if (may_finish(job))
         return false;
     /* When httpd stops, its main thread closes the connections under us. */
@@ -149,7 +190,8 @@ static const fcgipm_exchange_ops_t ops = {.buffer = on_buffer,
                                           .body = on_body,
                                           .gone = on_gone,
                                           .slow = on_slow,
-                                          .trace = on_trace};
+                                          .trace = on_trace,
+                                          .room = on_room};
 
 /* --- what an administrator can see of it --- */
 
@@ -179,7 +221,7 @@ static void write_times(const job_t *job)
     ap_log_rerror(APLOG_MARK, level, rv, (job)->r, number ": pool %s slot %u pid %u: %s; %s",                \
                   (job)->match.name, (job)->lease.slot, (job)->lease.pid, what, next)
 
-/* --- one attempt --- */
+/* --- what came of it --- */
 
 static bool idempotent(const request_rec *r)
 {
@@ -240,32 +282,6 @@ static int not_leased(job_t *job, apr_status_t rv)
     return unavailable(job, "FPM0603");
 }
 
-/* An index that was given to another pool since this child's configuration was read must not get its
- * requests. */
-static bool right_pool(const job_t *job)
-{
-    return job->match.script ||
-           fcgipm_atom_get(&job->board->pool[job->lease.pool].key) == job->match.pool->world.key;
-}
-
-static apr_status_t lease(job_t *job)
-{
-    fcgipm_wish_t wish = {.pool = job->pool,
-                          .setting = job->setting,
-                          .share = job->match.script ? fcgipm_portion_script() : &job->match.pool->share,
-                          .fresh = !idempotent(job->r),
-                          .avoid_seat_slot = job->avoid,
-                          .gone = on_gone,
-                          .ctx = job};
-    apr_status_t rv = fcgipm_lease_acquire(job->link, &job->lease, &wish, &job->fault);
-
-    if (rv == APR_SUCCESS && !right_pool(job)) {
-        fcgipm_lease_release(job->link, &job->lease, FCGIPM_LEASE_CLOSE, false);
-        return fcgipm_fault_set(&job->fault, APR_ENOPROC, "pool", "its place is another pool's now");
-    }
-    return rv;
-}
-
 static bool begin_trace(job_t *job)
 {
     if (!(fcgipm_atom_peek(&job->board->pool[job->lease.pool].flags) & FCGIPM_POOL_TRACED))
@@ -276,7 +292,7 @@ static bool begin_trace(job_t *job)
     return true;
 }
 
-static apr_status_t exchange(job_t *job)
+static void begin_exchange(job_t *job)
 {
     const fcgipm_setting_t *s = job->setting;
 
@@ -287,18 +303,14 @@ static apr_status_t exchange(job_t *job)
     fcgipm_exchange_init(&job->x, &ops, job, job->lease.fd);
     job->x.head = job->params;
     job->x.head_len = job->params_len;
-    job->x.client_fd = may_finish(job) ? -1 : client_descriptor(job->r);
     job->x.read_us = s->read_us;
     job->x.firstbyte_us = s->firstbyte_us;
     job->x.slow_us = s->slow_us;
     job->x.traced = begin_trace(job);
     job->x.deadline_us = s->request_us ? apr_time_now() + s->request_us : 0;
-    return fcgipm_exchange_run(&job->x);
 }
 
-/* --- what came of it --- */
-
-typedef enum verdict { ANSWERED, AGAIN, GIVEN_UP } verdict_t;
+typedef enum verdict { ANSWERED, DELIVER, AGAIN, GIVEN_UP } verdict_t;
 
 static void count(const job_t *job, bool done)
 {
@@ -317,10 +329,17 @@ static void count(const job_t *job, bool done)
     }
 }
 
+/* Has the client seen nothing, and can the body be sent again? */
+static bool can_repeat(const job_t *job)
+{
+    return !fcgipm_reply_begun(job->reply) && job->retries + 1 < TRIES_MAX &&
+           fcgipm_body_rewind(job->body) == APR_SUCCESS;
+}
+
 /* PROMISES P1: what may be repeated is repeated as long as the client has seen nothing of an answer. */
 static bool may_repeat(const job_t *job, apr_status_t rv)
 {
-    if (fcgipm_reply_begun(job->reply) || job->retries + 1 >= TRIES_MAX)
+    if (!can_repeat(job))
         return false;
     switch (job->x.fault.phase) {
     case FCGIPM_PHASE_NOTHING_SENT:
@@ -353,18 +372,17 @@ static verdict_t on_end(job_t *job, int *status)
             *status = gone(job);
             return ANSWERED;
         }
-        *status = fcgipm_reply_finish(job->reply, true);
-        if (fcgipm_reply_fault(job->reply)) {
-            LOG_JOB(job, APLOG_ERR, "FPM0610", 0, fcgipm_reply_fault(job->reply), what_next(job));
-            return GIVEN_UP;
-        }
-        return ANSWERED;
+        if (fcgipm_reply_good(job->reply))
+            return DELIVER;
+        LOG_JOB(job, APLOG_ERR, "FPM0610", 0, fcgipm_reply_fault(job->reply), what_next(job));
+        *status = fcgipm_reply_finish(job->reply, false);
+        return GIVEN_UP;
     }
     /* The application says that it has not worked on it: any method may go elsewhere (FCGI 1.0 section 5.5).
      */
     if (result->protocol_status == FCGIPM_STATUS_OVERLOADED ||
         result->protocol_status == FCGIPM_STATUS_CANT_MPX_CONN) {
-        if (!fcgipm_reply_begun(job->reply) && job->retries + 1 < TRIES_MAX)
+        if (can_repeat(job))
             return AGAIN;
         LOG_JOB(job, APLOG_ERR, "FPM0611", 0, "it refuses the request (overloaded)",
                 fcgipm_reply_begun(job->reply) ? "the answer is cut off" : "answered 503");
@@ -416,7 +434,9 @@ static verdict_t on_client_gone(job_t *job, int *status)
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, job->r,
                   "FPM0614: pool %s slot %u pid %u: the client has left; the request is aborted",
                   job->match.name, was.slot, was.pid);
-    *status = gone(job);
+    *status = fcgipm_body_status(job->body);
+    if (*status == OK || fcgipm_reply_begun(job->reply) || job->r->connection->aborted)
+        *status = gone(job);
     return ANSWERED;
 }
 
@@ -448,55 +468,374 @@ static verdict_t judge(job_t *job, apr_status_t rv, int *status)
     return on_failure(job, rv, status);
 }
 
-static bool prepare_again(job_t *job)
+/* --- the stages --- */
+
+#define GO_ON (-1000) /* to the next stage; other values are the handler's, SUSPENDED: wait for job->need */
+
+static int wait_for(job_t *job, int fd, short events, short client, apr_time_t until_us)
 {
-    job->retries++;
-    job->avoid = job->lease.slot;
-    fcgipm_stat_retried_add(job->board, job->pool, 1);
-    fcgipm_reply_reset(job->reply);
-    return fcgipm_body_rewind(job->body) == APR_SUCCESS;
+    job->need.fd = fd;
+    job->need.events = events;
+    job->need.client = job->client_fd < 0 ? 0 : client;
+    job->need.until_us = until_us;
+    return SUSPENDED;
 }
 
-static int run(job_t *job)
+/* The events of a client that leaves. */
+static short leaving(const job_t *job)
 {
-    for (;;) {
-        int status = HTTP_INTERNAL_SERVER_ERROR;
-        apr_status_t rv = lease(job);
-        verdict_t verdict;
-
-        if (rv != APR_SUCCESS)
-            return not_leased(job, rv);
-        write_notes(job);
-        rv = exchange(job);
-        write_times(job);
-        verdict = judge(job, rv, &status);
-        if (verdict != AGAIN || !prepare_again(job)) {
-            count(job, verdict == ANSWERED);
-            return status;
-        }
-    }
+    return may_finish(job) ? 0 : POLLRDHUP;
 }
 
-/* --- the handler --- */
+/* Has he? Asked when something happened at his socket, and twice a second. */
+static bool has_left(job_t *job)
+{
+    if (!job->client_event && apr_time_now() - job->asked_us < GONE_ASK_US)
+        return false;
+    job->client_event = false;
+    return !job->deaf && on_gone(job);
+}
+
+static int step_body(job_t *job)
+{
+    int status = fcgipm_body_read(job->body, !job->may_suspend);
+
+    if (status == SUSPENDED)
+        return wait_for(job, -1, 0, POLLIN, apr_time_now() + BODY_ASK_US);
+    if (status != OK)
+        return status;
+    job->stage = STAGE_SEND;
+    return GO_ON;
+}
 
 static int find_pool(job_t *job)
 {
     if (!job->match.script) {
         job->pool = job->match.pool->world.index;
-        job->setting = job->match.pool->setting;
         return OK;
     }
-    job->setting = fcgipm_directive_server(job->r->server)->script;
     if (fcgipm_lease_script(job->link, job->match.name, SCRIPT_US, &job->pool, &job->fault) != APR_SUCCESS)
         return unavailable(job, "FPM0604");
     return OK;
 }
 
-int fcgipm_handler_run(request_rec *r)
+static void begin_lease(job_t *job)
 {
-    job_t *job;
+    job->wish = (fcgipm_wish_t){.pool = job->pool,
+                                .setting = job->setting,
+                                .share = fcgipm_portion_of(&job->match),
+                                .fresh = !idempotent(job->r),
+                                .avoid_seat_slot = job->avoid,
+                                .gone = on_gone,
+                                .ctx = job};
+    fcgipm_attempt_begin(&job->attempt, job->link, &job->lease, &job->wish, &job->fault);
+    job->stage = STAGE_LEASE;
+}
+
+static int step_send(job_t *job)
+{
+    request_rec *r = job->r;
+    int status = find_pool(job);
+
+    if (status != OK)
+        return status;
+    if (fcgipm_params_build(r, &job->match, fcgipm_body_length(job->body), &job->params, &job->params_len) !=
+        APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FPM0606: the request's variables cannot be sent to pool %s; answered 500",
+                      job->match.name);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    job->reply = fcgipm_reply_create(r, job->setting, job->match.name, job->client_fd);
+    if (!job->may_suspend && !fcgipm_portion_enter(job->pool, &job->match, job->board,
+                                                   fcgipm_link_child(job->link), r->pool, &job->fault))
+        return unavailable(job, "FPM0618");
+    begin_lease(job);
+    return GO_ON;
+}
+
+/* An index that was given to another pool since this child's configuration was read must not get its
+ * requests. */
+static bool right_pool(const job_t *job)
+{
+    return job->match.script ||
+           fcgipm_atom_get(&job->board->pool[job->lease.pool].key) == job->match.pool->world.key;
+}
+
+static int step_lease(job_t *job)
+{
+    fcgipm_attempt_t *a = &job->attempt;
+    apr_status_t rv;
+
+    if (has_left(job)) {
+        fcgipm_attempt_cancel(a);
+        return gone(job);
+    }
+    rv = fcgipm_attempt_step(a);
+    if (rv == APR_EAGAIN && a->state == FCGIPM_ATTEMPT_QUEUED)
+        return wait_for(job, -1, 0, leaving(job), a->until_us ? a->until_us : NEVER);
+    if (rv == APR_EAGAIN)
+        return wait_for(job, a->poll_fd, POLLOUT, leaving(job), a->wake_us);
+    if (rv == APR_SUCCESS && !right_pool(job)) {
+        fcgipm_lease_release(job->link, &job->lease, FCGIPM_LEASE_CLOSE, false);
+        rv = fcgipm_fault_set(&job->fault, APR_ENOPROC, "pool", "its place is another pool's now");
+    }
+    if (rv != APR_SUCCESS)
+        return not_leased(job, rv);
+    write_notes(job);
+    begin_exchange(job);
+    job->stage = STAGE_EXCHANGE;
+    return GO_ON;
+}
+
+static void prepare_again(job_t *job)
+{
+    job->retries++;
+    job->avoid = job->lease.slot;
+    fcgipm_stat_retried_add(job->board, job->pool, 1);
+    fcgipm_reply_reset(job->reply);
+    fcgipm_body_rewind(job->body);
+    begin_lease(job);
+}
+
+static int exchanged(job_t *job, apr_status_t rv)
+{
+    int status = HTTP_INTERNAL_SERVER_ERROR;
+    verdict_t verdict;
+
+    write_times(job);
+    verdict = judge(job, rv, &status);
+    if (verdict == AGAIN) {
+        prepare_again(job);
+        return GO_ON;
+    }
+    count(job, verdict != GIVEN_UP);
+    if (verdict != DELIVER)
+        return status;
+    job->stage = STAGE_DELIVER;
+    return GO_ON;
+}
+
+/* Has the client taken nothing of what waits for it for httpd's Timeout? */
+static bool stalled(job_t *job)
+{
+    apr_time_t now = apr_time_now();
+
+    if (!fcgipm_reply_waits(job->reply)) {
+        job->stalled_us = 0;
+        return false;
+    }
+    if (!job->stalled_us || job->client_writable)
+        job->stalled_us = now;
+    job->client_writable = false;
+    return now - job->stalled_us >= job->r->server->timeout;
+}
+
+static apr_time_t stalled_until(const job_t *job)
+{
+    return fcgipm_reply_waits(job->reply) && job->stalled_us ? job->stalled_us + job->r->server->timeout
+                                                             : NEVER;
+}
+
+/* How long until the body is asked for again without an event. */
+static apr_interval_time_t body_pause(const job_t *job)
+{
+    return job->client_fd < 0 ? BODY_RETRY_US : BODY_ASK_US;
+}
+
+static int step_exchange(job_t *job)
+{
+    short events, client = 0;
+    apr_time_t until_us;
+    apr_status_t rv = APR_EAGAIN;
+
+    if (has_left(job) || (!job->deaf && stalled(job)))
+        return exchanged(job, fcgipm_exchange_left(&job->x));
+    if (!job->deaf)
+        rv = client_left(job, fcgipm_reply_push(job->reply));
+    if (rv != APR_SUCCESS && rv != APR_EAGAIN) {
+        (void)fcgipm_exchange_left(&job->x);
+        return exchanged(job, rv);
+    }
+    rv = fcgipm_exchange_step(&job->x, &events);
+    if (rv != APR_EAGAIN)
+        return exchanged(job, rv);
+    until_us = fcgipm_exchange_limit(&job->x);
+    if (!job->deaf) {
+        (void)stalled(job);
+        client = leaving(job);
+        client = (short)(client | (fcgipm_reply_waits(job->reply) ? POLLOUT : 0));
+        client = (short)(client | (fcgipm_exchange_starved(&job->x) ? POLLIN : 0));
+        if (fcgipm_reply_due_us(job->reply) < until_us && job->client_fd < 0)
+            until_us = fcgipm_reply_due_us(job->reply);
+        if (stalled_until(job) < until_us)
+            until_us = stalled_until(job);
+        if (fcgipm_exchange_starved(&job->x) && apr_time_now() + body_pause(job) < until_us)
+            until_us = apr_time_now() + body_pause(job);
+    }
+    return wait_for(job, job->x.fd, events, client, until_us);
+}
+
+static int step_deliver(job_t *job)
+{
+    apr_status_t rv;
+    int status;
+
+    if (has_left(job) || stalled(job))
+        return gone(job);
+    rv = fcgipm_reply_deliver(job->reply);
+    if (rv == APR_EAGAIN) {
+        (void)stalled(job);
+        return wait_for(job, -1, 0, (short)(leaving(job) | POLLOUT), stalled_until(job));
+    }
+    if (rv != APR_SUCCESS && !fcgipm_reply_fault(job->reply))
+        return gone(job);
+    note(job, "fcgipm-spooled-bytes", fcgipm_reply_peak(job->reply));
+    status = fcgipm_reply_finish(job->reply, true);
+    if (fcgipm_reply_fault(job->reply))
+        LOG_JOB(job, APLOG_ERR, "FPM0617", 0, fcgipm_reply_fault(job->reply), what_next(job));
+    return status;
+}
+
+/* Until it is over, or waits (SUSPENDED). */
+static int advance(job_t *job)
+{
+    int status;
+
+    do {
+        switch (job->stage) {
+        case STAGE_BODY:
+            status = step_body(job);
+            break;
+        case STAGE_SEND:
+            status = step_send(job);
+            break;
+        case STAGE_LEASE:
+            status = step_lease(job);
+            break;
+        case STAGE_EXCHANGE:
+            status = step_exchange(job);
+            break;
+        default:
+            status = step_deliver(job);
+            break;
+        }
+    } while (status == GO_ON);
+    return status;
+}
+
+/* --- waiting --- */
+
+static fcgipm_atom32_t in_grace; /* threads of this child that wait for what is about to come */
+
+static apr_time_t earlier(apr_time_t a, apr_time_t b)
+{
+    return a < b ? a : b;
+}
+
+static int poll_ms(apr_interval_time_t us)
+{
+    return us <= 0 ? 0 : (int)earlier((us + 999) / 1000, 3600000);
+}
+
+/* In this thread, at most limit_us. False: nothing has happened. */
+static bool block(job_t *job, apr_interval_time_t limit_us)
+{
+    apr_time_t now = apr_time_now();
+    struct pollfd pfds[2] = {{.fd = job->need.fd, .events = job->need.events},
+                             {.fd = job->need.client ? job->client_fd : -1, .events = job->need.client}};
+    apr_interval_time_t left_us = earlier(job->need.until_us - now, limit_us);
+    bool whole = left_us < limit_us;
+    int n;
+
+    if (job->stage == STAGE_LEASE && job->attempt.state == FCGIPM_ATTEMPT_QUEUED)
+        return fcgipm_attempt_sleep(&job->attempt, limit_us);
+    n = poll(pfds, 2, poll_ms(earlier(left_us, GONE_ASK_US)));
+    job->client_event = n > 0 && pfds[1].revents;
+    job->client_writable = n > 0 && (pfds[1].revents & POLLOUT);
+    return n > 0 || whole || limit_us > GONE_ASK_US;
+}
+
+/* What is about to come is worth a moment in the thread, as long as httpd has threads for others: most
+ * applications answer sooner than a request can be put aside and taken up again. */
+static bool comes_soon(job_t *job)
+{
+    bool came;
+
+    if (job->graced == job->stage || job->stage == STAGE_DELIVER)
+        return false;
+    job->graced = job->stage;
+    if (fcgipm_atom_add(&in_grace, 1) >= fcgipm_portion_grace()) {
+        fcgipm_atom_sub(&in_grace, 1);
+        return false;
+    }
+    came = block(job, GRACE_US);
+    fcgipm_atom_sub(&in_grace, 1);
+    return came;
+}
+
+static void leave_all(void *ctx)
+{
+    job_t *job = ctx;
+
+    if (job->stage == STAGE_LEASE)
+        fcgipm_attempt_cancel(&job->attempt);
+    else if (job->stage == STAGE_EXCHANGE && job->lease.fd >= 0)
+        exchanged(job, fcgipm_exchange_left(&job->x));
+}
+
+static int proceed(job_t *job);
+
+static int resume(void *ctx, short client_events)
+{
+    job_t *job = ctx;
+
+    fcgipm_attempt_unpark(&job->attempt);
+    job->client_event = client_events != 0;
+    job->client_writable = (client_events & POLLOUT) != 0;
+    return proceed(job);
+}
+
+/* False: there is something to do already. */
+static bool suspend(job_t *job)
+{
+    fcgipm_async_need_t need = {.fd = job->need.fd,
+                                .events = job->need.events,
+                                .client = job->need.client,
+                                .until_us = job->need.until_us};
+    int bell = fcgipm_async_prepare(job->r, &need);
+
+    if (bell < 0) { /* no descriptors left: then in the thread */
+        block(job, NEVER);
+        return false;
+    }
+    if (job->stage == STAGE_LEASE && !fcgipm_attempt_park(&job->attempt, bell))
+        return false;
+    fcgipm_async_suspend(job->r, resume, leave_all, job);
+    return true;
+}
+
+static int proceed(job_t *job)
+{
+    for (;;) {
+        int status = advance(job);
+
+        if (status != SUSPENDED)
+            return status;
+        if (!job->may_suspend)
+            block(job, NEVER);
+        else if (!comes_soon(job) && suspend(job))
+            return SUSPENDED;
+    }
+}
+
+/* --- */
+
+int fcgipm_job_handler(request_rec *r)
+{
     fcgipm_match_t match;
     int status = fcgipm_match_request(r, &match);
+    job_t *job;
 
     if (status != OK)
         return status;
@@ -504,9 +843,13 @@ int fcgipm_handler_run(request_rec *r)
     job->r = r;
     job->match = match;
     job->avoid = UINT32_MAX;
-    job->started = apr_time_now();
+    job->started = job->asked_us = apr_time_now();
     job->link = fcgipm_guard_link();
     job->board = (fcgipm_board_t *)(uintptr_t)fcgipm_guard_board();
+    job->client_fd = client_descriptor(r);
+    job->stage = STAGE_BODY;
+    job->graced = STAGE_NONE;
+    job->lease.fd = -1;
     fcgipm_fault_clear(&job->fault);
     if (!job->link || !job->board) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
@@ -514,15 +857,15 @@ int fcgipm_handler_run(request_rec *r)
         return HTTP_SERVICE_UNAVAILABLE;
     }
     job->setting = match.script ? fcgipm_directive_server(r->server)->script : match.pool->setting;
-    if ((status = fcgipm_body_read(r, job->setting->body_memory_bytes, &job->body)) != OK ||
-        (status = find_pool(job)) != OK)
+    job->body = fcgipm_body_create(r, job->setting->body_memory_bytes, job->setting->body_streams);
+    job->may_suspend = fcgipm_async_possible(r);
+    status = proceed(job);
+    if (status != SUSPENDED) {
+        fcgipm_async_done(r);
         return status;
-    if (fcgipm_params_build(r, &match, fcgipm_body_length(job->body), &job->params, &job->params_len) !=
-        APR_SUCCESS) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "FPM0606: the request's variables cannot be sent to pool %s; answered 500", match.name);
-        return HTTP_INTERNAL_SERVER_ERROR;
     }
-    job->reply = fcgipm_reply_create(r, job->setting->head_bytes, match.name, r->header_only);
-    return run(job);
+    if (!r->prev)
+        return SUSPENDED;
+    r->eos_sent = 1; /* see fcgipm_async_redirect */
+    return OK;
 }

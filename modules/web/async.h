@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FCGIPM_WEB_ASYNC_H
+#define FCGIPM_WEB_ASYNC_H
+/*
+ * What: a request that waits gives its thread back to httpd (DESIGN section 8). The event MPM of httpd 2.4.63
+ * and newer can wait for a connection's socket on behalf of a module (CONN_STATE_ASYNC_WAITIO). While a
+ * request is suspended that apr_socket_t holds an epoll descriptor of ours in place of the client's: in it
+ * are the application's connection, the client, and a bell (link/bell) for limits and for the keeper. When
+ * one of them has something, the MPM calls our process_connection hook on a thread of its own choice, which
+ * puts the client's descriptor back first of all. That the MPM polls what the apr_socket_t says at that
+ * moment is documented nowhere, so all of it is in this one file, a child tests it when it begins, and where
+ * the test fails, the MPM cannot, or the request may not be suspended, it waits in its thread. Who calls:
+ * job; the hooks. Always true: 1. no filter or hook of httpd runs while the descriptors are exchanged; 2. a
+ * suspended request ends through resume, or through `leave` when httpd closes the connection or destroys the
+ * request.
+ */
+#include <stdbool.h>
+#include <httpd.h>
+
+typedef struct fcgipm_async_need {
+    int fd; /* -1: none */
+    short events;
+    short client;        /* events of the client's socket, 0: none */
+    apr_time_t until_us; /* INT64_MAX: none */
+} fcgipm_async_need_t;
+
+/* child_init: mode is FcgiAsync, a fcgipm_flag3_t. */
+void fcgipm_async_child_init(server_rec *main_server, unsigned mode);
+/* Why requests wait in their threads in this configuration, a sentence for the log; NULL: they need not.
+ * Parent. */
+const char *fcgipm_async_obstacle(void);
+/* Can requests of this child be suspended? */
+bool fcgipm_async_active(void);
+/* May this one? Not: HTTP/2 streams, subrequests, error documents, clogging filters. */
+bool fcgipm_async_possible(request_rec *r);
+
+/* Watch for what the request needs; the bell (armed), -1: no descriptors left. Once more with another need
+ * before _suspend is all right. */
+int fcgipm_async_prepare(request_rec *r, const fcgipm_async_need_t *need);
+/* Called on any thread when something has happened: events of the client's socket. Returns what a handler
+ * does. */
+typedef int fcgipm_async_resume_fn(void *ctx, short client_events);
+/* It will not be resumed. */
+typedef void fcgipm_async_leave_fn(void *ctx);
+/* The handler, or the resume function, returns SUSPENDED after this. */
+void fcgipm_async_suspend(request_rec *r, fcgipm_async_resume_fn *resume, fcgipm_async_leave_fn *leave,
+                          void *ctx);
+
+/* The request is over without having been suspended, or will not be any more. */
+void fcgipm_async_done(request_rec *r);
+
+/* Hooks. */
+int fcgipm_async_process_connection(conn_rec *c);
+int fcgipm_async_pre_close_connection(conn_rec *c);
+/* mod_rewrite's redirect in .htaccess: done here, so that the request behind it may be suspended. */
+int fcgipm_async_redirect(request_rec *r);
+#endif
