@@ -12,6 +12,7 @@
 #define STDIN_RECORD_MAX 65528u /* the largest multiple of 8 */
 #define GONE_ASK_MS      500
 #define SENDS_MAX        8 /* in a row, then it is the answer's turn */
+#define PEEK_MAX         4096
 
 void fcgipm_exchange_init(fcgipm_exchange_t *x, const fcgipm_exchange_ops_t *ops, void *ctx, int fd)
 {
@@ -25,6 +26,16 @@ void fcgipm_exchange_init(fcgipm_exchange_t *x, const fcgipm_exchange_ops_t *ops
     fcgipm_mux_init(&x->mux, &x->stream, 1);
     x->id = fcgipm_mux_begin(&x->mux, x);
     x->started_us = x->last_us = apr_time_now();
+}
+
+void fcgipm_exchange_sent(fcgipm_exchange_t *x, size_t len, int64_t at_us)
+{
+    x->head_sent = len < x->head_len ? len : x->head_len;
+    x->out_done = x->head_ends && x->head_sent == x->head_len;
+    if (len)
+        x->phase = FCGIPM_PHASE_SENT;
+    if (at_us)
+        x->started_us = x->last_us = at_us;
 }
 
 static apr_status_t failed(fcgipm_exchange_t *x, apr_status_t status, const char *step, const char *sentence)
@@ -116,7 +127,7 @@ static apr_status_t step_out(fcgipm_exchange_t *x, bool *progress)
 {
     if (x->out_done)
         return APR_SUCCESS;
-    if (!staged(x)) {
+    if (!x->head_ends && !staged(x)) {
         apr_status_t rv = stage(x);
         if (rv != APR_SUCCESS && (rv != APR_EAGAIN || x->head_sent == x->head_len))
             return rv == APR_EAGAIN ? APR_SUCCESS : rv;
@@ -131,7 +142,7 @@ static apr_status_t step_out(fcgipm_exchange_t *x, bool *progress)
     }
     *progress = true;
     sent(x, (size_t)n, apr_time_now());
-    x->out_done = x->body_eof && !staged(x) && x->head_sent == x->head_len;
+    x->out_done = (x->head_ends || x->body_eof) && !staged(x) && x->head_sent == x->head_len;
     return APR_SUCCESS;
 }
 
@@ -223,6 +234,25 @@ static apr_status_t pass_on(fcgipm_exchange_t *x, char *data, size_t len)
     return rv == APR_SUCCESS ? rv : failed(x, rv, "answer", "the answer could not be passed on");
 }
 
+/* Is this the whole of a short answer? */
+static bool ends_here(const fcgipm_exchange_t *x, const unsigned char *data, size_t n)
+{
+    return n < PEEK_MAX && n >= 2 * FCGIPM_RECORD_HEADER_LEN &&
+           data[n - 2 * FCGIPM_RECORD_HEADER_LEN + 1] == FCGIPM_TYPE_END_REQUEST &&
+           fcgipm_record_at_border(&x->mux.reader);
+}
+
+static void read_looked_at(fcgipm_exchange_t *x)
+{
+    char buffer[PEEK_MAX];
+    while (x->result.unread) {
+        ssize_t n = recv(x->fd, buffer, x->result.unread, MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        x->result.unread = n > 0 ? x->result.unread - (size_t)n : 0;
+    }
+}
+
 /* One receive. APR_SUCCESS: ended; APR_EAGAIN: it goes on, *progress says if bytes came. */
 static apr_status_t step_in(fcgipm_exchange_t *x, bool *progress)
 {
@@ -234,11 +264,19 @@ static apr_status_t step_in(fcgipm_exchange_t *x, bool *progress)
     char *data = x->ops->buffer(x->ctx, &cap);
     if (!data)
         return failed(x, APR_ENOMEM, "receive", "out of memory");
+    bool peek = !x->any_byte && x->out_done && x->ops->peek && x->ops->peek(x->ctx);
     do
-        n = recv(x->fd, data, cap, MSG_DONTWAIT);
+        n = recv(x->fd, data, peek && cap > PEEK_MAX ? PEEK_MAX : cap, MSG_DONTWAIT | (peek ? MSG_PEEK : 0));
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN)
         return APR_EAGAIN;
+    if (peek && n > 0 && !ends_here(x, (unsigned char *)data, (size_t)n)) { /* so it has to be read */
+        peek = false;
+        do
+            n = recv(x->fd, data, cap, MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+    }
+    x->result.unread = peek && n > 0 ? (size_t)n : 0;
     if (n <= 0)
         return broken_off(x, n < 0 ? errno : APR_SUCCESS);
     *progress = true;
@@ -247,6 +285,8 @@ static apr_status_t step_in(fcgipm_exchange_t *x, bool *progress)
         x->ops->trace(x->ctx, false, (const unsigned char *)data, (size_t)n);
     begun(x);
     apr_status_t rv = take_events(x, data, (size_t)n, &len);
+    if (rv != APR_SUCCESS)
+        read_looked_at(x); /* it only looked like the end */
     apr_status_t passed = rv == APR_EGENERAL ? APR_SUCCESS : pass_on(x, data, len);
     if (passed != APR_SUCCESS)
         return passed;

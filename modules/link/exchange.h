@@ -40,6 +40,9 @@ typedef struct fcgipm_exchange_ops {
     void (*slow)(void *ctx);
     /* What went out or came in, as it is, before it is looked at. May be NULL. */
     void (*trace)(void *ctx, bool out, const unsigned char *data, size_t len);
+    /* Shall a short end of the answer be looked at only? The caller reads result.unread bytes later. NULL:
+     * no. */
+    bool (*peek)(void *ctx);
     /* May more of the answer be read just now? NULL: always. */
     bool (*room)(void *ctx);
 } fcgipm_exchange_ops_t;
@@ -50,6 +53,7 @@ typedef struct fcgipm_exchange_result {
     bool ended;               /* END_REQUEST was seen */
     bool reusable;            /* the connection may serve another request */
     bool stdout_ended;
+    size_t unread;                   /* of the connection, see ops->peek */
     uint64_t body_sent, answer_read; /* bytes */
     int64_t first_byte_us;           /* from the start to the first byte of the answer, 0 = none came */
     fcgipm_mux_fault_t mux_fault;
@@ -62,6 +66,7 @@ typedef struct fcgipm_exchange {
     int client_fd;             /* -1: none; polled for POLLRDHUP|POLLHUP|POLLERR only */
     const unsigned char *head; /* BEGIN_REQUEST and PARAMS, id 1 */
     size_t head_len;
+    bool head_ends;       /* the end of STDIN is in it: there is no body */
     int64_t read_us;      /* longest silence, 0 = off */
     int64_t firstbyte_us; /* longest wait for the first byte of the answer, 0 = as read_us */
     int64_t slow_us;      /* tell ops->slow after this time, 0 = never */
@@ -91,6 +96,8 @@ typedef struct fcgipm_exchange {
 /* Set up; the connection must be clean (fresh or kept). The params block must start with a 16 byte
  * BEGIN_REQUEST of id 1. */
 void fcgipm_exchange_init(fcgipm_exchange_t *x, const fcgipm_exchange_ops_t *ops, void *ctx, int fd);
+/* The first `len` bytes of the head were sent at at_us, by another thread. */
+void fcgipm_exchange_sent(fcgipm_exchange_t *x, size_t len, int64_t at_us);
 /* Go as far as possible without blocking. APR_SUCCESS: ended (see result); APR_EAGAIN: *events
  * (POLLIN|POLLOUT) says what to wait for; else failed, the fault is filled: APR_TIMEUP        read_us or
  * deadline_us is over           504 APR_EOF           the application closed before END_REQUEST 502

@@ -267,7 +267,7 @@ static int keeper_timeout_ms(fcgipm_link_t *link)
     }
     if ((link->kept || link->pending_count) && wait_us > SWEEP_MS * 1000)
         wait_us = SWEEP_MS * 1000;
-    if (link->parked && wait_us > TEND_MS * 1000)
+    if (fcgipm_atom_get(&link->parked_all) && wait_us > TEND_MS * 1000)
         wait_us = TEND_MS * 1000;
     link->asleep = wait_us == INT64_MAX;
     pthread_mutex_unlock(&link->mutex);

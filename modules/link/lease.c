@@ -2,15 +2,16 @@
 #include "link/lease.h"
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include <apr_strings.h>
 #include <apr_time.h>
-#include "link/bell.h"
 #include "link/link.h"
 #include "link/peer.h"
 #include "share/stat.h"
@@ -19,9 +20,9 @@
 #define SLICE_US           500000 /* how often a waiter looks at its client and its pool */
 #define NEED_US            150000 /* how often it asks again while nothing starts */
 #define NEED_PAUSE_US      5000   /* of one child and pool, so that a full house does not flood the manager */
+#define STREAK_MAX         16
 #define TRIES_MAX          3
 #define CONNECT_DEFAULT_US 10000000
-#define PARKED_POOLS_MAX   64 /* looked after in one round of the keeper */
 
 /* ---- messages ---- */
 
@@ -311,12 +312,35 @@ static int64_t slice_us(const attempt_t *a)
     return left < slice ? (left > 0 ? left : 1) : slice;
 }
 
+static bool accept_handed(attempt_t *a, uint32_t cell, uint64_t ticket, int fd)
+{
+    fcgipm_link_t *link = a->link;
+    uint32_t seat;
+    uint64_t word;
+    if (!fcgipm_queue_accept_handed(link->env.board, a->pool, &a->g, cell, ticket, link->child, &seat,
+                                    &word)) {
+        close(fd);
+        return false;
+    }
+    lease_seat(a, seat, word);
+    a->lease->fd = fd;
+    a->lease->reused = a->handed_watched;
+    a->lease->sent = a->handed_sent;
+    a->lease->since_us = a->lease->sent_us = a->handed_us;
+    fcgipm_stat_reuses_add(link->env.board, a->pool, 1);
+    return true;
+}
+
 /* The cell was granted: take the seat. False: it was lost on the way, we wait on. */
 static bool accept_grant(attempt_t *a, uint32_t cell, uint64_t ticket)
 {
     fcgipm_link_t *link = a->link;
     uint32_t seat;
     uint64_t word = 0;
+    int fd = a->handed_fd;
+    a->handed_fd = -1;
+    if (fd >= 0)
+        return accept_handed(a, cell, ticket, fd);
     if (fcgipm_queue_accept(link->env.board, a->pool, &a->g, cell, ticket, link->child, &seat, &word)) {
         lease_seat(a, seat, word);
         return true;
@@ -570,15 +594,14 @@ void fcgipm_attempt_begin(attempt_t *a, fcgipm_link_t *link, fcgipm_lease_t *lea
     a->lease = lease;
     a->fault = fault;
     a->state = FCGIPM_ATTEMPT_SEEK;
-    a->poll_fd = a->bell = -1;
+    a->poll_fd = a->handed_fd = -1;
     a->avoid = wish->avoid_seat_slot;
     a->tries = 1;
     a->started_us = a->asked_us = a->seek_us = now_us;
     a->until_us = wish->setting->queue_us > 0 ? now_us + wish->setting->queue_us : 0;
     if (wish->deadline_us && (!a->until_us || wish->deadline_us < a->until_us))
         a->until_us = wish->deadline_us;
-    a->next = NULL;
-    a->at = NULL;
+    a->parked = false;
     lease_empty(lease);
 }
 
@@ -615,7 +638,7 @@ apr_status_t fcgipm_attempt_step(attempt_t *a)
             rv = take_seat(a);
             if (rv == APR_EAGAIN)
                 return rv;
-            lease->queue_us += apr_time_now() - a->seek_us;
+            lease->queue_us += (lease->sent_us ? lease->sent_us : apr_time_now()) - a->seek_us;
             if (rv != APR_SUCCESS)
                 return attempt_failed(a, rv);
             if (lease->fd >= 0)
@@ -699,42 +722,51 @@ void fcgipm_attempt_cancel(attempt_t *a)
 
 /* ---- waiting without a thread ---- */
 
-bool fcgipm_attempt_park(attempt_t *a, int bell)
+bool fcgipm_attempt_park(attempt_t *a, fcgipm_nest_t *nest)
 {
     fcgipm_link_t *link = a->link;
-    fcgipm_board_t *board = link->env.board;
     if (a->state != FCGIPM_ATTEMPT_QUEUED)
         return true; /* the caller's descriptor and time are all there is to wait for */
-    pthread_mutex_lock(&link->mutex);
-    a->bell = bell;
-    a->next = link->parked;
-    a->at = &link->parked;
-    if (a->next)
-        a->next->at = &a->next;
-    link->parked = a;
-    bool wake = link->asleep;
-    link->asleep = false;
-    pthread_mutex_unlock(&link->mutex);
-    if (wake)
-        fcgipm_keeper_wake(link);
-    /* In the list first: who grants from now on tells the keeper, and the keeper finds it. */
-    if (fcgipm_queue_park(board, a->cell, &a->word))
+    a->nest = nest;
+    a->parked = true;
+    fcgipm_atom_add(&link->parked[a->pool], 1);
+    bool first = fcgipm_atom_add(&link->parked_all, 1) == 0;
+    fcgipm_atom_set(&link->waiting[a->cell], a);
+    if (first) { /* the keeper may sleep without limit */
+        pthread_mutex_lock(&link->mutex);
+        bool wake = link->asleep;
+        link->asleep = false;
+        pthread_mutex_unlock(&link->mutex);
+        if (wake)
+            fcgipm_keeper_wake(link);
+    }
+    /* In the table first: who grants from now on tells the keeper, and the keeper finds it. */
+    if (fcgipm_queue_park(link->env.board, a->cell, &a->word))
         return true;
     fcgipm_attempt_unpark(a);
     return false;
 }
 
+static attempt_t *take_out(fcgipm_link_t *link, uint32_t cell)
+{
+    return atomic_exchange(&link->waiting[cell], NULL);
+}
+
+static void put_back(attempt_t *a)
+{
+    fcgipm_atom_set(&a->link->waiting[a->cell], a);
+}
+
 void fcgipm_attempt_unpark(attempt_t *a)
 {
-    if (!a->at)
+    fcgipm_link_t *link = a->link;
+    if (!a->parked)
         return;
-    pthread_mutex_lock(&a->link->mutex);
-    *a->at = a->next;
-    if (a->next)
-        a->next->at = a->at;
-    a->next = NULL;
-    a->at = NULL;
-    pthread_mutex_unlock(&a->link->mutex);
+    while (take_out(link, a->cell) != a)
+        sched_yield(); /* somebody has it: he sends a few bytes, or rings */
+    a->parked = false;
+    fcgipm_atom_sub(&link->parked[a->pool], 1);
+    fcgipm_atom_sub(&link->parked_all, 1);
 }
 
 /* Is there something to do for one who is parked? */
@@ -745,47 +777,119 @@ static bool parked_due(const attempt_t *a, int64_t now_us)
            !pool_serves(board, a->pool);
 }
 
-/* Rings for all whose turn has come; tend: also for those who must look at their pool. */
-static unsigned ring_parked(fcgipm_link_t *link, bool all, attempt_t *pools, unsigned max)
+static bool must_wake(const attempt_t *a, bool all, int64_t now_us)
+{
+    if (fcgipm_atom_get(&a->link->env.board->cell[a->cell]) != a->word)
+        return all || a->handed_fd < 0; /* (who was handed a connection has its answer to wake it) */
+    return all && parked_due(a, now_us);
+}
+
+/* Of one pool: rings for all whose turn has come; all: also for those who must look at their pool or at their
+ * limits. One of them is copied for `tend`. */
+static bool ring_pool(fcgipm_link_t *link, uint32_t pool, const fcgipm_geometry_t *g, bool all,
+                      attempt_t *sample)
 {
     int64_t now_us = apr_time_now();
-    unsigned count = 0;
-    pthread_mutex_lock(&link->mutex);
-    for (const attempt_t *a = link->parked; a; a = a->next) {
-        if (fcgipm_atom_get(&link->env.board->cell[a->cell]) != a->word || (all && parked_due(a, now_us))) {
-            fcgipm_bell_ring(a->bell);
+    bool found = false;
+    for (uint32_t cell = g->cell_first; cell < g->cell_first + g->cell_count; cell++) {
+        attempt_t *a =
+            atomic_load_explicit(&link->waiting[cell], memory_order_relaxed) ? take_out(link, cell) : NULL;
+        if (!a)
             continue;
+        if (must_wake(a, all, now_us)) {
+            fcgipm_nest_ring(a->nest);
+        } else if (!found) {
+            found = true;
+            *sample = (attempt_t){.link = link, .pool = pool, .g = a->g, .cell = cell, .word = a->word};
         }
-        unsigned i = 0;
-        while (i < count && pools[i].pool != a->pool)
-            i++;
-        if (i == count && count < max)
-            pools[count++] =
-                (attempt_t){.link = link, .pool = a->pool, .g = a->g, .cell = a->cell, .word = a->word};
+        put_back(a);
     }
-    pthread_mutex_unlock(&link->mutex);
-    return count;
+    return found;
+}
+
+static void ring_parked(fcgipm_link_t *link, bool all)
+{
+    static const fcgipm_wish_t any = {.avoid_seat_slot = UINT32_MAX};
+    for (uint32_t pool = 0; fcgipm_atom_get(&link->parked_all) && pool < FCGIPM_POOLS_MAX; pool++) {
+        fcgipm_geometry_t g;
+        attempt_t sample;
+        if (!fcgipm_atom_peek(&link->parked[pool]) || !fcgipm_board_geometry(link->env.board, pool, &g) ||
+            !ring_pool(link, pool, &g, all, &sample) || !all)
+            continue;
+        sample.wish = &any;
+        sample.avoid = UINT32_MAX;
+        tend(&sample);
+    }
 }
 
 void fcgipm_parked_look(fcgipm_link_t *link)
 {
-    ring_parked(link, false, NULL, 0);
+    ring_parked(link, false);
 }
 
 void fcgipm_parked_tend(fcgipm_link_t *link)
 {
-    static const fcgipm_wish_t any = {.avoid_seat_slot = UINT32_MAX};
-    attempt_t *pools = calloc(PARKED_POOLS_MAX, sizeof *pools);
-    unsigned count = ring_parked(link, true, pools, pools ? PARKED_POOLS_MAX : 0);
-    for (unsigned i = 0; pools && i < count; i++) {
-        pools[i].wish = &any;
-        pools[i].avoid = UINT32_MAX;
-        tend(&pools[i]);
-    }
-    free(pools);
+    ring_parked(link, true);
 }
 
 /* ---- giving back ---- */
+
+bool fcgipm_lease_waited(const fcgipm_link_t *link, const fcgipm_lease_t *lease)
+{
+    return lease->keep && fcgipm_atom_peek(&link->parked[lease->pool]);
+}
+
+/* What was looked at only. */
+static void read_rest(fcgipm_lease_t *lease)
+{
+    char buffer[4096];
+    while (lease->unread) {
+        size_t want = lease->unread < sizeof buffer ? lease->unread : sizeof buffer;
+        ssize_t n = recv(lease->fd, buffer, want, MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        lease->unread = n > 0 ? lease->unread - (size_t)n : 0;
+    }
+}
+
+/* The first that waits in this child gets the seat with its connection: no end of a connection for the
+ * application to see, no new one to accept. Others' requests may wait a little longer for that, STREAK_MAX
+ * requests at most. Its thread is not woken: what comes next is the answer. */
+static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_geometry_t *g)
+{
+    fcgipm_board_t *board = link->env.board;
+    uint32_t cell, flags = fcgipm_atom_get(&board->pool[lease->pool].flags);
+    uint64_t word;
+    bool head;
+    if ((flags & FCGIPM_POOL_PAUSED) || !fcgipm_queue_first(board, g, link->child, &cell, &word, &head))
+        return false;
+    if (head)
+        fcgipm_atom_put(&link->streak[lease->pool], 0);
+    else if (fcgipm_atom_add(&link->streak[lease->pool], 1) >= STREAK_MAX) {
+        fcgipm_atom_put(&link->streak[lease->pool], 0);
+        return false;
+    }
+    attempt_t *a = take_out(link, cell);
+    if (!a)
+        return false;
+    if (a->wish->fresh || a->avoid == lease->slot || a->handed_fd >= 0 ||
+        !fcgipm_queue_hand(board, cell, word, lease->seat, lease->word)) {
+        put_back(a);
+        return false;
+    }
+    ssize_t n = 0;
+    if (a->wish->opening && !(flags & FCGIPM_POOL_TRACED))
+        n = send(lease->fd, a->wish->opening, a->wish->opening_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    read_rest(lease);
+    a->handed_fd = lease->fd;
+    a->handed_watched = lease->reused;
+    a->handed_sent = n > 0 ? (size_t)n : 0;
+    a->handed_us = apr_time_now();
+    if (n <= 0 || !fcgipm_nest_app(a->nest, lease->fd, POLLIN))
+        fcgipm_nest_ring(a->nest);
+    put_back(a);
+    return true;
+}
 
 /* Keep the connection with its seat. False: close. The seat is stepped first and the connection stored
  * second; fcgipm_kept_put looks at the word again, so a takeover in between is seen. */
@@ -795,9 +899,11 @@ static bool release_keep(fcgipm_link_t *link, fcgipm_lease_t *lease)
     fcgipm_kept_t kept = {.pool = lease->pool, .seat = lease->seat, .fd = lease->fd};
     uint64_t word = lease->word;
     if (!fcgipm_board_geometry(board, lease->pool, &kept.g) ||
-        !fcgipm_queue_empty(board, lease->pool, &kept.g) ||
         fcgipm_atom_get(&board->seat[lease->seat]) != word)
         return false;
+    if (!fcgipm_queue_empty(board, lease->pool, &kept.g))
+        return hand_over(link, lease, &kept.g);
+    read_rest(lease);
     if (fcgipm_queue_offer(board, lease->pool, &kept.g, lease->seat, &word, FCGIPM_SEAT_EV_KEEP,
                            link->child)) {
         close(lease->fd); /* somebody had joined in between and has the seat now */
@@ -933,6 +1039,7 @@ static apr_status_t link_destroy(void *data)
         fcgipm_kept_free(link, i);
     pthread_mutex_destroy(&link->mutex);
     free(link->runtime_dir);
+    free(link->waiting);
     free(link);
     return APR_SUCCESS;
 }
@@ -948,9 +1055,11 @@ apr_status_t fcgipm_link_create(fcgipm_link_t **out, const fcgipm_link_env_t *en
     link->child = fcgipm_board_claim(env->board, getpid());
     link->wake_fd = link->child < env->wake_count ? env->wake_fds[link->child] : -1;
     link->epoll_fd = link->command_fd = -1;
+    link->waiting =
+        calloc(FCGIPM_CELLS_MAX, sizeof *link->waiting); /* pages that nobody touches cost nothing */
     pthread_mutex_init(&link->mutex, NULL);
     apr_pool_cleanup_register(pool, link, link_destroy, apr_pool_cleanup_null);
-    apr_status_t rv = fcgipm_keeper_start(link);
+    apr_status_t rv = link->waiting ? fcgipm_keeper_start(link) : APR_ENOMEM;
     if (rv == APR_SUCCESS)
         *out = link;
     return rv;

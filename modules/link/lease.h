@@ -17,6 +17,7 @@
 #include "core/addr.h"
 #include "core/fault.h"
 #include "core/setting.h"
+#include "link/nest.h"
 #include "share/board.h"
 #include "share/queue.h"
 
@@ -47,6 +48,9 @@ typedef struct fcgipm_lease {
     bool taken_over;
     bool cut;                     /* the request was not sent whole: a linger cannot keep the connection */
     int64_t queue_us, connect_us; /* how long it took */
+    size_t unread;    /* bytes of the last answer that were looked at only, see fcgipm_lease_waited */
+    size_t sent;      /* bytes of wish->opening that have been sent already */
+    int64_t sent_us;  /* when */
     const char *what; /* the request, for the manager's log; set by the caller, borrowed; or NULL */
     int64_t since_us; /* apr_time_now() when the lease was given */
 } fcgipm_lease_t;
@@ -68,7 +72,12 @@ typedef struct fcgipm_wish {
     bool fresh;                      /* do not use a kept connection (the request could not be repeated) */
     uint32_t avoid_seat_slot; /* slot number to avoid if another is free (the retry rule); UINT32_MAX none */
     int64_t deadline_us;      /* apr_time_now() limit over all, 0 = none */
-    bool (*gone)(void *ctx);  /* asked about twice a second while waiting: has the client left? may be NULL */
+    /* What the request begins with (BEGIN_REQUEST, PARAMS, ...), may be NULL: a thread of this child that
+     * hands its connection to a waiting request sends it, so that the application goes on at once. With
+     * KEEP_CONN. */
+    const unsigned char *opening;
+    size_t opening_len;
+    bool (*gone)(void *ctx); /* asked about twice a second while waiting: has the client left? may be NULL */
     void *ctx;
 } fcgipm_wish_t;
 
@@ -102,9 +111,13 @@ typedef struct fcgipm_attempt {
     int64_t connect_us, connect_until_us;
     int64_t pause_us; /* of a full backlog */
     int64_t wake_us;  /* CONNECT, PAUSE: look again then */
-    /* Parked: under the link's mutex. */
-    struct fcgipm_attempt *next, **at;
-    int bell; /* timerfd */
+    /* Parked: theirs who have taken it out of link->waiting. */
+    bool parked;
+    fcgipm_nest_t *nest;
+    int handed_fd; /* a connection that another thread has handed over, -1: none */
+    bool handed_watched;
+    size_t handed_sent;
+    int64_t handed_us;
 } fcgipm_attempt_t;
 
 /* Begin; wish, lease and fault must live as long as the attempt. */
@@ -116,9 +129,10 @@ apr_status_t fcgipm_attempt_step(fcgipm_attempt_t *a);
 /* Wait in this thread until a step may help, at most limit_us. False: the limit is over and nothing has
  * happened. */
 bool fcgipm_attempt_sleep(fcgipm_attempt_t *a, int64_t limit_us);
-/* Wait without a thread: from now on the keeper makes `bell` (a timerfd) readable when a step may help.
- * False: it does already, nothing is parked. */
-bool fcgipm_attempt_park(fcgipm_attempt_t *a, int bell);
+/* Wait on a nest, with a thread or without: from now on it becomes readable when a step may help: by its
+ * bell, or, when a connection was handed over and the request has begun on it, by the answer. False: there is
+ * something to do now, nothing is parked. */
+bool fcgipm_attempt_park(fcgipm_attempt_t *a, fcgipm_nest_t *nest);
 /* After fcgipm_attempt_park, before anything else. Harmless when not parked. */
 void fcgipm_attempt_unpark(fcgipm_attempt_t *a);
 /* Give up: leave the queue, give back what it had. Any state, also after it is over without a lease. */
@@ -144,6 +158,11 @@ typedef enum fcgipm_lease_end {
 } fcgipm_lease_end_t;
 /* Never fails. complete: counts as a complete answer of the worker. */
 void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lease_end_t end, bool complete);
+
+/* Does a request of this child wait for what the lease holds? Then the end of an answer had better be looked
+ * at (MSG_PEEK) and not read, lease->unread says how much: reading wakes an application that waits for its
+ * next request, so that is sent first. */
+bool fcgipm_lease_waited(const fcgipm_link_t *link, const fcgipm_lease_t *lease);
 
 /* The request takes long: tell the manager, which may look at what its worker does. Never waits. */
 void fcgipm_lease_slow(fcgipm_link_t *link, const fcgipm_lease_t *lease);

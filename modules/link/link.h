@@ -49,7 +49,12 @@ struct fcgipm_link {
     unsigned kept; /* connections in the stacks */
     fcgipm_kept_stack_t *stacks[FCGIPM_POOLS_MAX];
     fcgipm_linger_t *lingers;
-    fcgipm_attempt_t *parked; /* requests that wait in a queue without a thread */
+    /* Requests that wait in a queue on a nest, by cell. Who wants to touch one takes it out and puts it back;
+     * its owner waits for that when it wants to go on. */
+    _Atomic(fcgipm_attempt_t *) *waiting;
+    fcgipm_atom32_t parked[FCGIPM_POOLS_MAX]; /* how many of each pool ... */
+    fcgipm_atom32_t parked_all;               /* ... and of all */
+    fcgipm_atom32_t streak[FCGIPM_POOLS_MAX]; /* hand-overs within this child, past others, in a row */
     struct {
         uint32_t type, pool, slot, generation;
     } pending[FCGIPM_PENDING_MAX]; /* messages that the full socket refused */

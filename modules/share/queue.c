@@ -165,6 +165,67 @@ bool fcgipm_queue_accept(fcgipm_board_t *board, uint32_t pool, const fcgipm_geom
     return false;
 }
 
+static bool handed_take(const fcgipm_board_t *board, const fcgipm_geometry_t *g, uint64_t payload,
+                        unsigned child, uint32_t *seat, uint64_t *seat_word)
+{
+    uint32_t at = (uint32_t)(payload >> 24);
+    if (at < g->seat_first || at - g->seat_first >= g->slot_count * g->concurrency)
+        return false;
+    uint64_t now = fcgipm_atom_get(&board->seat[at]);
+    unsigned state = fcgipm_seat_state(now),
+             steps = (unsigned)((fcgipm_seat_epoch(now) - payload) & 0xffffffu);
+    if (fcgipm_seat_owner(now) != child ||
+        !((state == FCGIPM_SEAT_BUSY && steps == 0) || (state == FCGIPM_SEAT_DRAINING && steps == 1)))
+        return false;
+    *seat = at;
+    *seat_word = now;
+    return true;
+}
+
+bool fcgipm_queue_accept_handed(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g,
+                                uint32_t cell, uint64_t ticket, unsigned child, uint32_t *seat,
+                                uint64_t *seat_word)
+{
+    uint64_t word = fcgipm_atom_get(&board->cell[cell]);
+    if (fcgipm_cell_state(word) != FCGIPM_CELL_GRANTED || fcgipm_cell_child(word) != child)
+        return false;
+    if (handed_take(board, g, fcgipm_cell_payload(word), child, seat, seat_word)) {
+        fcgipm_atom_cas(&board->cell[cell], &word, 0);
+        waiting_less(&board->pool[pool]);
+        return true;
+    }
+    fcgipm_atom_cas(&board->cell[cell], &word, cell_word(FCGIPM_CELL_WAITING, child, ticket));
+    queue_mark(&board->pool[pool]);
+    return false;
+}
+
+bool fcgipm_queue_first(const fcgipm_board_t *board, const fcgipm_geometry_t *g, unsigned child,
+                        uint32_t *cell, uint64_t *word, bool *head)
+{
+    uint64_t mine = UINT64_MAX, others = UINT64_MAX;
+    for (uint32_t i = g->cell_first; i < g->cell_first + g->cell_count; i++) {
+        uint64_t w = fcgipm_atom_get(&board->cell[i]), ticket = fcgipm_cell_payload(w);
+        if (fcgipm_cell_state(w) != FCGIPM_CELL_WAITING)
+            continue;
+        if (fcgipm_cell_child(w) != child) {
+            others = ticket < others ? ticket : others;
+        } else if ((w & FCGIPM_CELL_PARKED) && ticket < mine) {
+            mine = ticket;
+            *cell = i;
+            *word = w;
+        }
+    }
+    *head = mine < others;
+    return mine != UINT64_MAX;
+}
+
+bool fcgipm_queue_hand(fcgipm_board_t *board, uint32_t cell, uint64_t word, uint32_t seat, uint64_t seat_word)
+{
+    return fcgipm_atom_cas(
+        &board->cell[cell], &word,
+        cell_word(FCGIPM_CELL_GRANTED, fcgipm_cell_child(word), grant_payload(seat, seat_word)));
+}
+
 bool fcgipm_queue_leave(fcgipm_board_t *board, uint32_t pool, uint32_t cell, uint64_t *word)
 {
     uint64_t mine = *word;

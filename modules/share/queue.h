@@ -71,6 +71,17 @@ bool fcgipm_queue_leave(fcgipm_board_t *board, uint32_t pool, uint32_t cell, uin
  * after the step. Never grants a DRAINING seat: that closes. */
 bool fcgipm_queue_offer(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t seat,
                         uint64_t *word, fcgipm_seat_event_t event, unsigned owner);
+/* The first of `child`'s parked waiters. *head: nobody of another child came before it. */
+bool fcgipm_queue_first(const fcgipm_board_t *board, const fcgipm_geometry_t *g, unsigned child,
+                        uint32_t *cell, uint64_t *word, bool *head);
+/* Grant a seat, BUSY with seat_word, to that waiter, who gets its connection, too. False: it has left. */
+bool fcgipm_queue_hand(fcgipm_board_t *board, uint32_t cell, uint64_t word, uint32_t seat,
+                       uint64_t seat_word);
+/* The same as fcgipm_queue_accept for what was granted with fcgipm_queue_hand: the seat has been this child's
+ * all the time, and stays it even if the worker is to drain meanwhile. False: the worker has died. */
+bool fcgipm_queue_accept_handed(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g,
+                                uint32_t cell, uint64_t ticket, unsigned child, uint32_t *seat,
+                                uint64_t *seat_word);
 /* Wake every waiter of a pool (its route has changed, or it cannot start): they look at the pool again. */
 void fcgipm_queue_wake_all(fcgipm_board_t *board, const fcgipm_geometry_t *g);
 /* Does nobody wait? A newcomer may look for a seat of its own only then. Cheap when nobody has waited lately.

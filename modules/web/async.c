@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/async.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <unistd.h>
 
 #include <ap_mpm.h>
 #include <apr_poll.h>
 #include <apr_portable.h>
 #include <apr_strings.h>
-#include <apr_thread_mutex.h>
 #include <http_config.h>
 #include <http_connection.h>
 #include <http_core.h>
@@ -23,21 +17,11 @@
 #include <scoreboard.h>
 
 #include "core/setting.h"
-#include "link/bell.h"
 
 APLOG_USE_MODULE(fcgipm);
 extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 
-#define TICK_US   apr_time_from_sec(10) /* a look at every suspended request, whatever happens */
-#define SPARE_MAX 256                   /* waiters kept for the next request */
-
-/* The descriptors of one suspended request; used again for others. */
-typedef struct waiter {
-    struct waiter *next;
-    int epoll, bell;
-    int fd, client;       /* what is in it, -1: nothing */
-    uint32_t client_mask; /* as it was registered */
-} waiter_t;
+#define TICK_US apr_time_from_sec(10) /* a look at every suspended request, whatever happens */
 
 /* Of one connection of a client. */
 typedef struct async {
@@ -45,7 +29,7 @@ typedef struct async {
     bool inside;        /* below our process_connection hook */
     request_rec *outer; /* a redirect of mod_rewrite that we do for it */
     request_rec *r;     /* suspended; NULL: none */
-    waiter_t *waiter;
+    apr_os_sock_t nest; /* what is polled in place of the client's socket */
     fcgipm_async_resume_fn *resume;
     fcgipm_async_leave_fn *leave;
     void *ctx;
@@ -54,9 +38,6 @@ typedef struct async {
 } async_t;
 
 static bool active;
-static apr_thread_mutex_t *mutex;
-static waiter_t *spare;
-static unsigned spare_count;
 
 /* --- can it be done? --- */
 
@@ -82,16 +63,17 @@ static bool pollset_follows(apr_pool_t *pool)
     apr_pollfd_t pfd = {.p = pool, .desc_type = APR_POLL_SOCKET, .reqevents = APR_POLLIN};
     const apr_pollfd_t *found;
     apr_int32_t count = 0;
-    int bell = fcgipm_bell_open();
+    fcgipm_nest_t *nest = fcgipm_nest_get();
+    apr_os_sock_t fd = nest ? nest->epoll : -1;
     bool follows = false;
 
-    if (bell >= 0 && apr_socket_create(&socket, APR_INET, SOCK_STREAM, APR_PROTO_TCP, pool) == APR_SUCCESS &&
+    if (nest && apr_socket_create(&socket, APR_INET, SOCK_STREAM, APR_PROTO_TCP, pool) == APR_SUCCESS &&
         apr_os_sock_get(&own, socket) == APR_SUCCESS &&
         apr_pollset_create(&pollset, 1, pool, APR_POLLSET_THREADSAFE | APR_POLLSET_NOCOPY) == APR_SUCCESS) {
         pfd.desc.s = socket;
-        apr_os_sock_put(&socket, &bell, pool);
+        apr_os_sock_put(&socket, &fd, pool);
         if (apr_pollset_add(pollset, &pfd) == APR_SUCCESS) {
-            fcgipm_bell_ring(bell);
+            fcgipm_nest_ring(nest);
             follows = apr_pollset_poll(pollset, apr_time_from_sec(2), &count, &found) == APR_SUCCESS &&
                       count == 1 && found[0].desc.s == socket &&
                       apr_pollset_remove(pollset, &pfd) == APR_SUCCESS;
@@ -101,8 +83,8 @@ static bool pollset_follows(apr_pool_t *pool)
     }
     if (socket)
         apr_socket_close(socket);
-    if (bell >= 0)
-        close(bell);
+    if (nest)
+        fcgipm_nest_put(nest);
     return follows;
 }
 
@@ -117,7 +99,8 @@ void fcgipm_async_child_init(server_rec *main_server, unsigned mode)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,
                      "FPM0677: requests cannot wait without a thread here (a test of it failed)");
     else
-        active = apr_thread_mutex_create(&mutex, APR_THREAD_MUTEX_DEFAULT, pool) == APR_SUCCESS;
+        active = true;
+    apr_pool_destroy(pool);
 }
 
 bool fcgipm_async_active(void)
@@ -139,138 +122,27 @@ bool fcgipm_async_possible(request_rec *r)
            (!r->prev || r->prev == a->outer);
 }
 
-/* --- descriptors --- */
-
-static waiter_t *waiter_get(void)
+apr_interval_time_t fcgipm_async_limit(const request_rec *r)
 {
-    waiter_t *w;
-
-    apr_thread_mutex_lock(mutex);
-    w = spare;
-    if (w) {
-        spare = w->next;
-        spare_count--;
-    }
-    apr_thread_mutex_unlock(mutex);
-    if (w)
-        return w;
-    if (!(w = malloc(sizeof *w)))
-        return NULL;
-    *w =
-        (waiter_t){.epoll = epoll_create1(EPOLL_CLOEXEC), .bell = fcgipm_bell_open(), .fd = -1, .client = -1};
-    if (w->epoll >= 0 && w->bell >= 0) {
-        struct epoll_event ev = {.events = EPOLLIN, .data.fd = w->bell};
-
-        if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->bell, &ev) == 0)
-            return w;
-    }
-    if (w->epoll >= 0)
-        close(w->epoll);
-    if (w->bell >= 0)
-        close(w->bell);
-    free(w);
-    return NULL;
-}
-
-static void forget(const waiter_t *w, int *fd)
-{
-    if (*fd >= 0)
-        epoll_ctl(w->epoll, EPOLL_CTL_DEL, *fd, &(struct epoll_event){0});
-    *fd = -1;
-}
-
-static void waiter_put(waiter_t *w)
-{
-    forget(w, &w->fd);
-    forget(w, &w->client);
-    fcgipm_bell_arm(w->bell, 0);
-    apr_thread_mutex_lock(mutex);
-    if (spare_count < SPARE_MAX) {
-        w->next = spare;
-        spare = w;
-        spare_count++;
-        w = NULL;
-    }
-    apr_thread_mutex_unlock(mutex);
-    if (!w)
-        return;
-    close(w->epoll);
-    close(w->bell);
-    free(w);
-}
-
-/* poll() and epoll share the values of these. */
-_Static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLRDHUP == EPOLLRDHUP && POLLHUP == EPOLLHUP &&
-                   POLLERR == EPOLLERR,
-               "poll's events are epoll's");
-
-static bool watch(const waiter_t *w, int fd, short events, int how)
-{
-    struct epoll_event ev = {.events = (uint16_t)events, .data.fd = fd};
-
-    return epoll_ctl(w->epoll, how, fd, &ev) == 0;
-}
-
-static bool watch_client(waiter_t *w, int client, short events)
-{
-    if (!events) {
-        forget(w, &w->client);
-        return true;
-    }
-    if (w->client == client && w->client_mask == (uint16_t)events)
-        return true;
-    if (!watch(w, client, events, w->client == client ? EPOLL_CTL_MOD : EPOLL_CTL_ADD))
-        return false;
-    w->client = client;
-    w->client_mask = (uint16_t)events;
-    return true;
-}
-
-static apr_interval_time_t tick(const request_rec *r)
-{
-    /* The MPM closes a connection whose wait lasts for Timeout; before that we look and wait anew. */
     apr_interval_time_t limit =
         r->server->timeout < ap_server_conf->timeout ? r->server->timeout : ap_server_conf->timeout;
 
     return limit / 2 < TICK_US ? limit / 2 : TICK_US;
 }
 
-int fcgipm_async_prepare(request_rec *r, const fcgipm_async_need_t *need)
-{
-    async_t *a = state_of(r->connection);
-    apr_time_t now = apr_time_now();
-    apr_interval_time_t after = tick(r);
-    waiter_t *w = a->waiter ? a->waiter : (a->waiter = waiter_get());
-    apr_os_sock_t client;
-
-    if (!w || apr_os_sock_get(&client, ap_get_conn_socket(r->connection)) != APR_SUCCESS)
-        return -1;
-    forget(w, &w->fd);
-    if (need->fd >= 0 && need->events) {
-        if (!watch(w, need->fd, need->events, EPOLL_CTL_ADD))
-            return -1;
-        w->fd = need->fd;
-    }
-    if (!watch_client(w, client, need->client))
-        return -1;
-    if (need->until_us - now < after)
-        after = need->until_us > now ? need->until_us - now : 1;
-    fcgipm_bell_arm(w->bell, after);
-    return w->bell;
-}
-
 /* --- suspended, and back --- */
 
 static apr_status_t request_ends(void *data);
 
-void fcgipm_async_suspend(request_rec *r, fcgipm_async_resume_fn *resume, fcgipm_async_leave_fn *leave,
-                          void *ctx)
+void fcgipm_async_suspend(request_rec *r, const fcgipm_nest_t *nest, fcgipm_async_resume_fn *resume,
+                          fcgipm_async_leave_fn *leave, void *ctx)
 {
     async_t *a = state_of(r->connection);
 
     if (!a->r)
         apr_pool_pre_cleanup_register(r->pool, a, request_ends);
     a->r = r;
+    a->nest = nest->epoll;
     a->resume = resume;
     a->leave = leave;
     a->ctx = ctx;
@@ -282,7 +154,7 @@ static void exchange_in(async_t *a)
 
     if (apr_os_sock_get(&a->client, socket) != APR_SUCCESS)
         return;
-    apr_os_sock_put(&socket, &a->waiter->epoll, a->c->pool);
+    apr_os_sock_put(&socket, &a->nest, a->c->pool);
     a->exchanged = true;
 }
 
@@ -295,24 +167,9 @@ static void exchange_out(async_t *a)
     a->exchanged = false;
 }
 
-/* What happened at the client's socket. */
-static short client_events(const async_t *a)
-{
-    struct epoll_event events[3];
-    int n = epoll_wait(a->waiter->epoll, events, 3, 0);
-
-    for (int i = 0; i < n; i++)
-        if (events[i].data.fd == a->waiter->client)
-            return (short)events[i].events;
-    return 0;
-}
-
 static void let_go(async_t *a)
 {
     exchange_out(a);
-    if (a->waiter)
-        waiter_put(a->waiter);
-    a->waiter = NULL;
     a->r = NULL;
     a->resume = NULL;
     a->leave = NULL;
@@ -328,20 +185,6 @@ static apr_status_t request_ends(void *data)
         a->leave(a->ctx);
     }
     let_go(a);
-    return APR_SUCCESS;
-}
-
-void fcgipm_async_done(request_rec *r)
-{
-    async_t *a = active && !r->connection->master ? state_of(r->connection) : NULL;
-
-    if (a && a->waiter && !a->r)
-        let_go(a);
-}
-
-static apr_status_t connection_ends(void *data)
-{
-    let_go(data);
     return APR_SUCCESS;
 }
 
@@ -373,14 +216,12 @@ static int resume(async_t *a)
 {
     conn_rec *c = a->c;
     request_rec *r = a->r;
-    short events;
     int status;
 
     exchange_out(a);
     c->cs->state = CONN_STATE_HANDLER;
     ap_update_child_status(c->sbh, SERVER_BUSY_WRITE, r);
-    events = client_events(a);
-    status = a->resume(a->ctx, events);
+    status = a->resume(a->ctx);
     if (status == SUSPENDED)
         return wait_on(a);
     complete(a, r, status);
@@ -403,7 +244,6 @@ int fcgipm_async_process_connection(conn_rec *c)
         a = apr_pcalloc(c->pool, sizeof *a);
         a->c = c;
         ap_set_module_config(c->conn_config, &fcgipm_module, a);
-        apr_pool_cleanup_register(c->pool, a, connection_ends, apr_pool_cleanup_null);
     }
     a->inside = true;
     rv = ap_run_process_connection(c);

@@ -16,13 +16,7 @@
  */
 #include <stdbool.h>
 #include <httpd.h>
-
-typedef struct fcgipm_async_need {
-    int fd; /* -1: none */
-    short events;
-    short client;        /* events of the client's socket, 0: none */
-    apr_time_t until_us; /* INT64_MAX: none */
-} fcgipm_async_need_t;
+#include "link/nest.h"
 
 /* child_init: mode is FcgiAsync, a fcgipm_flag3_t. */
 void fcgipm_async_child_init(server_rec *main_server, unsigned mode);
@@ -34,20 +28,15 @@ bool fcgipm_async_active(void);
 /* May this one? Not: HTTP/2 streams, subrequests, error documents, clogging filters. */
 bool fcgipm_async_possible(request_rec *r);
 
-/* Watch for what the request needs; the bell (armed), -1: no descriptors left. Once more with another need
- * before _suspend is all right. */
-int fcgipm_async_prepare(request_rec *r, const fcgipm_async_need_t *need);
-/* Called on any thread when something has happened: events of the client's socket. Returns what a handler
- * does. */
-typedef int fcgipm_async_resume_fn(void *ctx, short client_events);
+/* The longest wait that the MPM allows for a request: it must be resumed before, to wait anew. */
+apr_interval_time_t fcgipm_async_limit(const request_rec *r);
+/* Called on any thread when the nest has something. Returns what a handler does. */
+typedef int fcgipm_async_resume_fn(void *ctx);
 /* It will not be resumed. */
 typedef void fcgipm_async_leave_fn(void *ctx);
-/* The handler, or the resume function, returns SUSPENDED after this. */
-void fcgipm_async_suspend(request_rec *r, fcgipm_async_resume_fn *resume, fcgipm_async_leave_fn *leave,
-                          void *ctx);
-
-/* The request is over without having been suspended, or will not be any more. */
-void fcgipm_async_done(request_rec *r);
+/* Wait for the nest. The handler, or the resume function, returns SUSPENDED after this. */
+void fcgipm_async_suspend(request_rec *r, const fcgipm_nest_t *nest, fcgipm_async_resume_fn *resume,
+                          fcgipm_async_leave_fn *leave, void *ctx);
 
 /* Hooks. */
 int fcgipm_async_process_connection(conn_rec *c);

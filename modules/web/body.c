@@ -188,6 +188,11 @@ apr_off_t fcgipm_body_length(const fcgipm_body_t *body)
     return body->length;
 }
 
+bool fcgipm_body_empty(const fcgipm_body_t *body)
+{
+    return body->end && body->length <= 0;
+}
+
 int fcgipm_body_status(const fcgipm_body_t *body)
 {
     return body->status;

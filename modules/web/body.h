@@ -20,6 +20,8 @@ int fcgipm_body_read(fcgipm_body_t *body, bool wait);
 /* -1: the request has no body at all (neither Content-Length nor Transfer-Encoding), or one that streams has
  * no known length. */
 apr_off_t fcgipm_body_length(const fcgipm_body_t *body);
+/* Is there certainly nothing in it? */
+bool fcgipm_body_empty(const fcgipm_body_t *body);
 /* From the beginning. APR_ENOTIMPL: it streams, and has begun. */
 apr_status_t fcgipm_body_rewind(fcgipm_body_t *body);
 /* Next piece; *len == 0 at the end. Valid until the next call. APR_EAGAIN: none has come yet (streams).

@@ -12,6 +12,7 @@
 #include <http_protocol.h>
 
 #include "link/exchange.h"
+#include "link/nest.h"
 #include "share/board.h"
 #include "share/stat.h"
 #include "web/async.h"
@@ -36,7 +37,7 @@ APLOG_USE_MODULE(fcgipm);
 #define GONE_ASK_US         500000
 #define BODY_ASK_US         apr_time_from_sec(2) /* mod_reqtimeout counts only when it is asked */
 #define BODY_RETRY_US       10000                /* HTTP/2 has no descriptor to wait for */
-#define GRACE_US            2000                 /* in its thread, before a request waits without one */
+#define GRACE_US            20000                /* in its thread, before a request waits without one */
 #define NEVER               INT64_MAX
 
 /* Where a request is. */
@@ -83,6 +84,7 @@ typedef struct job {
     int client_fd;  /* -1: HTTP/2, or httpd has closed it */
     bool deaf;      /* the client has left, and the application may finish */
     bool may_suspend;
+    fcgipm_nest_t *nest;  /* NULL: not needed yet */
     bool client_event;    /* something happened at the client's socket */
     bool client_writable; /* it was that it takes something */
     apr_time_t stalled_us;
@@ -139,6 +141,13 @@ static apr_status_t on_body(void *ctx, const char **data, size_t *len)
     return fcgipm_body_next(job->body, data, len);
 }
 
+static bool on_peek(void *ctx)
+{
+    const job_t *job = ctx;
+
+    return fcgipm_lease_waited(job->link, &job->lease);
+}
+
 static bool on_room(void *ctx)
 {
     const job_t *job = ctx;
@@ -191,6 +200,7 @@ static const fcgipm_exchange_ops_t ops = {.buffer = on_buffer,
                                           .gone = on_gone,
                                           .slow = on_slow,
                                           .trace = on_trace,
+                                          .peek = on_peek,
                                           .room = on_room};
 
 /* --- what an administrator can see of it --- */
@@ -297,12 +307,15 @@ static void begin_exchange(job_t *job)
     const fcgipm_setting_t *s = job->setting;
 
     job->lease.what = apr_pstrcat(job->r->pool, job->r->method, " ", job->r->unparsed_uri, NULL);
-    job->params[FLAGS_AT] = job->lease.keep ? FCGIPM_KEEP_CONN : 0;
+    if (!job->lease.sent)
+        job->params[FLAGS_AT] = job->lease.keep ? FCGIPM_KEEP_CONN : 0;
     fcgipm_errors_begin(&job->errors, job->r, job->match.name, job->board, job->lease.pool, job->lease.slot,
                         job->lease.pid);
     fcgipm_exchange_init(&job->x, &ops, job, job->lease.fd);
     job->x.head = job->params;
     job->x.head_len = job->params_len;
+    job->x.head_ends = fcgipm_body_empty(job->body);
+    fcgipm_exchange_sent(&job->x, job->lease.sent, job->lease.sent_us);
     job->x.read_us = s->read_us;
     job->x.firstbyte_us = s->firstbyte_us;
     job->x.slow_us = s->slow_us;
@@ -363,6 +376,7 @@ static verdict_t on_end(job_t *job, int *status)
     bool complete = result->protocol_status == FCGIPM_STATUS_REQUEST_COMPLETE;
     fcgipm_lease_t was = job->lease;
 
+    job->lease.unread = result->unread;
     fcgipm_lease_release(job->link, &job->lease,
                          complete && result->reusable ? FCGIPM_LEASE_KEEP : FCGIPM_LEASE_CLOSE, complete);
     job->lease = was;
@@ -521,7 +535,10 @@ static int find_pool(job_t *job)
 
 static void begin_lease(job_t *job)
 {
+    job->params[FLAGS_AT] = FCGIPM_KEEP_CONN; /* who hands a connection over keeps it */
     job->wish = (fcgipm_wish_t){.pool = job->pool,
+                                .opening = job->params,
+                                .opening_len = job->params_len,
                                 .setting = job->setting,
                                 .share = fcgipm_portion_of(&job->match),
                                 .fresh = !idempotent(job->r),
@@ -539,8 +556,8 @@ static int step_send(job_t *job)
 
     if (status != OK)
         return status;
-    if (fcgipm_params_build(r, &job->match, fcgipm_body_length(job->body), &job->params, &job->params_len) !=
-        APR_SUCCESS) {
+    if (fcgipm_params_build(r, &job->match, fcgipm_body_length(job->body), fcgipm_body_empty(job->body),
+                            &job->params, &job->params_len) != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "FPM0606: the request's variables cannot be sent to pool %s; answered 500",
                       job->match.name);
@@ -603,6 +620,8 @@ static int exchanged(job_t *job, apr_status_t rv)
     int status = HTTP_INTERNAL_SERVER_ERROR;
     verdict_t verdict;
 
+    if (job->nest)
+        fcgipm_nest_app(job->nest, -1, 0); /* before somebody else has it */
     write_times(job);
     verdict = judge(job, rv, &status);
     if (verdict == AGAIN) {
@@ -738,6 +757,30 @@ static int poll_ms(apr_interval_time_t us)
     return us <= 0 ? 0 : (int)earlier((us + 999) / 1000, 3600000);
 }
 
+static apr_status_t end_nest(void *ctx)
+{
+    job_t *job = ctx;
+
+    fcgipm_nest_put(job->nest);
+    job->nest = NULL;
+    return APR_SUCCESS;
+}
+
+static bool get_nest(job_t *job)
+{
+    if (job->nest)
+        return true;
+    if (!(job->nest = fcgipm_nest_get()))
+        return false;
+    apr_pool_cleanup_register(job->r->pool, job, end_nest, apr_pool_cleanup_null);
+    return true;
+}
+
+static bool in_queue(const job_t *job)
+{
+    return job->stage == STAGE_LEASE && job->attempt.state == FCGIPM_ATTEMPT_QUEUED;
+}
+
 /* In this thread, at most limit_us. False: nothing has happened. */
 static bool block(job_t *job, apr_interval_time_t limit_us)
 {
@@ -748,9 +791,16 @@ static bool block(job_t *job, apr_interval_time_t limit_us)
     bool whole = left_us < limit_us;
     int n;
 
-    if (job->stage == STAGE_LEASE && job->attempt.state == FCGIPM_ATTEMPT_QUEUED)
-        return fcgipm_attempt_sleep(&job->attempt, limit_us);
+    if (in_queue(job)) {
+        if (fcgipm_portion_grace() < 2 || !get_nest(job))
+            return fcgipm_attempt_sleep(&job->attempt, limit_us);
+        fcgipm_nest_arm(job->nest, 0);
+        if (!fcgipm_attempt_park(&job->attempt, job->nest))
+            return true;
+        pfds[0] = (struct pollfd){.fd = job->nest->epoll, .events = POLLIN};
+    }
     n = poll(pfds, 2, poll_ms(earlier(left_us, GONE_ASK_US)));
+    fcgipm_attempt_unpark(&job->attempt);
     job->client_event = n > 0 && pfds[1].revents;
     job->client_writable = n > 0 && (pfds[1].revents & POLLOUT);
     return n > 0 || whole || limit_us > GONE_ASK_US;
@@ -786,32 +836,32 @@ static void leave_all(void *ctx)
 
 static int proceed(job_t *job);
 
-static int resume(void *ctx, short client_events)
+static int resume(void *ctx)
 {
     job_t *job = ctx;
+    short events = fcgipm_nest_look(job->nest);
 
     fcgipm_attempt_unpark(&job->attempt);
-    job->client_event = client_events != 0;
-    job->client_writable = (client_events & POLLOUT) != 0;
+    job->client_event = events != 0;
+    job->client_writable = (events & POLLOUT) != 0;
     return proceed(job);
 }
 
 /* False: there is something to do already. */
 static bool suspend(job_t *job)
 {
-    fcgipm_async_need_t need = {.fd = job->need.fd,
-                                .events = job->need.events,
-                                .client = job->need.client,
-                                .until_us = job->need.until_us};
-    int bell = fcgipm_async_prepare(job->r, &need);
+    apr_time_t now = apr_time_now();
+    apr_interval_time_t after_us = earlier(job->need.until_us - now, fcgipm_async_limit(job->r));
 
-    if (bell < 0) { /* no descriptors left: then in the thread */
-        block(job, NEVER);
+    if (!get_nest(job) || !fcgipm_nest_app(job->nest, job->need.fd, job->need.events) ||
+        !fcgipm_nest_client(job->nest, job->client_fd, job->need.client)) {
+        block(job, NEVER); /* no descriptors left */
         return false;
     }
-    if (job->stage == STAGE_LEASE && !fcgipm_attempt_park(&job->attempt, bell))
+    fcgipm_nest_arm(job->nest, after_us > 0 ? after_us : 1);
+    if (in_queue(job) && !fcgipm_attempt_park(&job->attempt, job->nest))
         return false;
-    fcgipm_async_suspend(job->r, resume, leave_all, job);
+    fcgipm_async_suspend(job->r, job->nest, resume, leave_all, job);
     return true;
 }
 
@@ -860,12 +910,8 @@ int fcgipm_job_handler(request_rec *r)
     job->body = fcgipm_body_create(r, job->setting->body_memory_bytes, job->setting->body_streams);
     job->may_suspend = fcgipm_async_possible(r);
     status = proceed(job);
-    if (status != SUSPENDED) {
-        fcgipm_async_done(r);
+    if (status != SUSPENDED || !r->prev)
         return status;
-    }
-    if (!r->prev)
-        return SUSPENDED;
     r->eos_sent = 1; /* see fcgipm_async_redirect */
     return OK;
 }

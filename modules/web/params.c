@@ -93,7 +93,7 @@ static size_t payload_size(const apr_array_header_t *env)
     return total;
 }
 
-static apr_status_t encode(request_rec *r, unsigned char **block, apr_size_t *len)
+static apr_status_t encode(request_rec *r, bool ended, unsigned char **block, apr_size_t *len)
 {
     const apr_array_header_t *env = apr_table_elts(r->subprocess_env);
     size_t payload = payload_size(env), cap;
@@ -102,7 +102,7 @@ static apr_status_t encode(request_rec *r, unsigned char **block, apr_size_t *le
     if (payload == SIZE_MAX)
         return APR_ENOSPC;
     cap = fcgipm_pairs_block_size(payload);
-    *block = apr_palloc(r->pool, BEGIN_LEN + cap);
+    *block = apr_palloc(r->pool, BEGIN_LEN + cap + FCGIPM_RECORD_HEADER_LEN);
     fcgipm_record_put_begin(*block, REQUEST_ID, FCGIPM_ROLE_RESPONDER, 0);
     fcgipm_pairs_writer_init(&w, *block + BEGIN_LEN, cap, FCGIPM_TYPE_PARAMS, REQUEST_ID);
     for (int i = 0; i < env->nelts; i++) {
@@ -114,11 +114,13 @@ static apr_status_t encode(request_rec *r, unsigned char **block, apr_size_t *le
     }
     cap = fcgipm_pairs_finish(&w, true);
     *len = BEGIN_LEN + cap;
+    if (ended)
+        *len += fcgipm_record_put(*block + *len, FCGIPM_TYPE_STDIN, REQUEST_ID, 0, 0);
     return cap ? APR_SUCCESS : APR_ENOSPC;
 }
 
 apr_status_t fcgipm_params_build(request_rec *r, const fcgipm_match_t *match, apr_off_t content_length,
-                                 unsigned char **block, apr_size_t *len)
+                                 bool ended, unsigned char **block, apr_size_t *len)
 {
     ap_add_common_vars(r);
     if (match->prefix)
@@ -127,5 +129,5 @@ apr_status_t fcgipm_params_build(request_rec *r, const fcgipm_match_t *match, ap
         add_file_vars(r);
     set_length(r, content_length);
     drop_dangerous(r);
-    return encode(r, block, len);
+    return encode(r, ended, block, len);
 }

@@ -5,13 +5,14 @@
  * What: a request as BEGIN_REQUEST and PARAMS bytes (RFC 3875 section 4.1), from rows of name and getter, on
  * top of httpd's ap_add_common_vars and ap_add_cgi_vars. Values of any length; never HTTP_PROXY; no header
  * whose name is not letters, digits and hyphens (so that no `_` twin spoofs another); Authorization only with
- * CGIPassAuth. Who calls: the handler. Owns: the block is in r->pool.
+ * CGIPassAuth. Who calls: job. Owns: the block is in r->pool.
  */
 #include <httpd.h>
 #include "web/match.h"
 
-/* content_length: of the spooled body, -1: there is none. flags: FCGIPM_KEEP_CONN or 0 (the handler may patch
- * block[10] later). APR_SUCCESS, or APR_ENOSPC when a value cannot be encoded. */
+/* content_length: of the body, -1: there is none, or not known. ended: with the empty STDIN record, as there
+ * is no body. flags: FCGIPM_KEEP_CONN or 0 (the handler may patch block[10] later). APR_SUCCESS, or
+ * APR_ENOSPC when a value cannot be encoded. */
 apr_status_t fcgipm_params_build(request_rec *r, const fcgipm_match_t *match, apr_off_t content_length,
-                                 unsigned char **block, apr_size_t *len);
+                                 bool ended, unsigned char **block, apr_size_t *len);
 #endif

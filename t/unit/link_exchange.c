@@ -80,7 +80,7 @@ static bool rig_gone(void *ctx)
 }
 
 static const fcgipm_exchange_ops_t rig_ops = {rig_buffer, rig_answer, rig_pause, rig_errors, rig_body,
-                                              rig_gone,   NULL,       NULL,      NULL};
+                                              rig_gone,   NULL,       NULL,      NULL,       NULL};
 
 static rig_t *rig_make(const char *body, size_t len)
 {

@@ -317,7 +317,7 @@ static apr_status_t sink_body(void *ctx, const char **data, size_t *len)
     return APR_SUCCESS;
 }
 static const fcgipm_exchange_ops_t sink_ops = {sink_buffer, sink_answer, sink_pause, sink_errors, sink_body,
-                                               NULL,        NULL,        NULL,       NULL};
+                                               NULL,        NULL,        NULL,       NULL,        NULL};
 
 static void request_init(fcgipm_exchange_t *x, sink_t *sink, const fcgipm_lease_t *lease,
                          unsigned char head[24])
