@@ -60,7 +60,7 @@
       "What happens to a request whose client has left. Abort: the application is told, or its connection "  \
       "closed, and its answer thrown away. Finish: it may complete the answer first, for applications that " \
       "must not be cut off.")                                                                                \
-    X("FcgiQueue", "length", COUNT, queue_length, 0, 1000, "100", NULL, "length=number", 1,                  \
+    X("FcgiQueue", "length", COUNT, queue_length, 0, 1000, "256", NULL, "length=number", 1,                  \
       "Requests that may wait for a process, in the order of their arrival; further ones get 503 at once. "  \
       "How long they wait is FcgiTimeout queue=.")                                                           \
     X("FcgiQueue", "threads", COUNT, queue_threads, 0, 100000, "Auto", NULL, "threads=number", 1,            \

@@ -722,6 +722,11 @@ void fcgipm_attempt_cancel(attempt_t *a)
 
 /* ---- waiting without a thread ---- */
 
+bool fcgipm_attempt_sleeps(const attempt_t *a, bool company)
+{
+    return (a->wish->fresh || !company) && !(a->word & FCGIPM_CELL_PARKED);
+}
+
 bool fcgipm_attempt_park(attempt_t *a, fcgipm_nest_t *nest)
 {
     fcgipm_link_t *link = a->link;
@@ -775,6 +780,16 @@ static bool parked_due(const attempt_t *a, int64_t now_us)
     const fcgipm_board_t *board = a->link->env.board;
     return (a->until_us && now_us >= a->until_us) || fcgipm_board_route(board, a->wish->pool) != a->pool ||
            !pool_serves(board, a->pool);
+}
+
+/* One was granted a seat by a thread of its own child. */
+static void ring_one(void *ctx, uint32_t cell)
+{
+    attempt_t *a = take_out(ctx, cell);
+    if (!a)
+        return; /* it is awake, and looks */
+    fcgipm_nest_ring(a->nest);
+    put_back(a);
 }
 
 static bool must_wake(const attempt_t *a, bool all, int64_t now_us)
@@ -1029,6 +1044,7 @@ static apr_status_t link_destroy(void *data)
 {
     fcgipm_link_t *link = data;
     fcgipm_kept_t kept;
+    fcgipm_wake_own(FCGIPM_NO_CHILD, NULL, NULL);
     if (!lock_is_free(link))
         return APR_SUCCESS; /* the keeper still runs: its memory stays */
     fcgipm_keeper_stop(link);
@@ -1060,8 +1076,11 @@ apr_status_t fcgipm_link_create(fcgipm_link_t **out, const fcgipm_link_env_t *en
     pthread_mutex_init(&link->mutex, NULL);
     apr_pool_cleanup_register(pool, link, link_destroy, apr_pool_cleanup_null);
     apr_status_t rv = link->waiting ? fcgipm_keeper_start(link) : APR_ENOMEM;
-    if (rv == APR_SUCCESS)
-        *out = link;
+    if (rv != APR_SUCCESS)
+        return rv;
+    if (link->wake_fd >= 0)
+        fcgipm_wake_own(link->child, ring_one, link);
+    *out = link;
     return rv;
 }
 

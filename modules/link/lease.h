@@ -129,6 +129,9 @@ apr_status_t fcgipm_attempt_step(fcgipm_attempt_t *a);
 /* Wait in this thread until a step may help, at most limit_us. False: the limit is over and nothing has
  * happened. */
 bool fcgipm_attempt_sleep(fcgipm_attempt_t *a, int64_t limit_us);
+/* For one who waits in the queue with a thread: is fcgipm_attempt_sleep better than a nest? It is woken
+ * faster, but nobody can hand a connection over. company: this child has other threads that could. */
+bool fcgipm_attempt_sleeps(const fcgipm_attempt_t *a, bool company);
 /* Wait on a nest, with a thread or without: from now on it becomes readable when a step may help: by its
  * bell, or, when a connection was handed over and the request has begun on it, by the answer. False: there is
  * something to do now, nothing is parked. */

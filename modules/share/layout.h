@@ -28,7 +28,7 @@
 #define FCGIPM_POOLS_MAX    2048u /* the rest: pools made on demand by the manager (fcgipm-script) */
 #define FCGIPM_SLOTS_MAX    16384u
 #define FCGIPM_SEATS_MAX    65536u
-#define FCGIPM_CELLS_MAX    262144u
+#define FCGIPM_CELLS_MAX    524288u
 #define FCGIPM_CHILDREN_MAX 1024u
 /* Geometry of each on-demand pool; their ranges lie at the end of each table. */
 #define FCGIPM_SCRIPT_SLOTS 8u

@@ -250,7 +250,7 @@ static bool queue_grant(fcgipm_board_t *board, uint32_t pool, const fcgipm_geome
                 cell_word(FCGIPM_CELL_GRANTED, fcgipm_cell_child(word), grant_payload(seat, seat_word))))
             continue; /* it left, or another giver was faster */
         if (word & FCGIPM_CELL_PARKED)
-            fcgipm_wake_child(fcgipm_cell_child(word));
+            fcgipm_wake_parked(fcgipm_cell_child(word), cell);
         else
             fcgipm_wake_all(cell_futex(board, cell));
         return true;

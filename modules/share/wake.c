@@ -31,6 +31,25 @@ void fcgipm_wake_register(const int *fds, unsigned count)
     wake_count = fds ? count : 0;
 }
 
+static unsigned own_child;
+static void (*own_ring)(void *ctx, uint32_t cell);
+static void *own_ctx;
+
+void fcgipm_wake_own(unsigned child, void (*ring)(void *ctx, uint32_t cell), void *ctx)
+{
+    own_child = child;
+    own_ctx = ctx;
+    own_ring = ring;
+}
+
+void fcgipm_wake_parked(unsigned child, uint32_t cell)
+{
+    if (own_ring && child == own_child)
+        own_ring(own_ctx, cell);
+    else
+        fcgipm_wake_child(child);
+}
+
 void fcgipm_wake_child(unsigned child)
 {
     uint64_t one = 1;

@@ -16,6 +16,11 @@ void fcgipm_wake_all(const void *address);
 /* The eventfd of each httpd child, for fcgipm_wake_child in this process; the array must live as long as the
  * process, and is the same in all threads. */
 void fcgipm_wake_register(const int *fds, unsigned count);
+/* In an httpd child: grants to its own waiters need no detour over the eventfd, `ring` is called with the
+ * cell on the giver's thread. NULL: no more. */
+void fcgipm_wake_own(unsigned child, void (*ring)(void *ctx, uint32_t cell), void *ctx);
+/* The waiter of a parked cell has been granted something. */
+void fcgipm_wake_parked(unsigned child, uint32_t cell);
 /* Ring for a child; one that does not exist is no harm. Also tells it that a connection that it keeps was
  * taken over. */
 void fcgipm_wake_child(unsigned child);

@@ -37,7 +37,7 @@ APLOG_USE_MODULE(fcgipm);
 #define GONE_ASK_US         500000
 #define BODY_ASK_US         apr_time_from_sec(2) /* mod_reqtimeout counts only when it is asked */
 #define BODY_RETRY_US       10000                /* HTTP/2 has no descriptor to wait for */
-#define GRACE_US            20000                /* in its thread, before a request waits without one */
+#define GRACE_US            20000 /* in its thread, in each stage, before a request waits without one */
 #define NEVER               INT64_MAX
 
 /* Where a request is. */
@@ -88,7 +88,8 @@ typedef struct job {
     bool client_event;    /* something happened at the client's socket */
     bool client_writable; /* it was that it takes something */
     apr_time_t stalled_us;
-    stage_t graced; /* the stage that has had its grace */
+    stage_t graced;               /* the stage that has had its grace ... */
+    apr_interval_time_t grace_us; /* ... and what is left of it */
 } job_t;
 
 /* --- what the exchange asks for --- */
@@ -150,7 +151,7 @@ static bool on_peek(void *ctx)
 
 static bool on_room(void *ctx)
 {
-    const job_t *job = ctx;
+    job_t *job = ctx;
 
     return job->deaf || fcgipm_reply_room(job->reply);
 }
@@ -685,7 +686,7 @@ static int step_exchange(job_t *job)
         client = leaving(job);
         client = (short)(client | (fcgipm_reply_waits(job->reply) ? POLLOUT : 0));
         client = (short)(client | (fcgipm_exchange_starved(&job->x) ? POLLIN : 0));
-        if (fcgipm_reply_due_us(job->reply) < until_us && job->client_fd < 0)
+        if (fcgipm_reply_due_us(job->reply) < until_us)
             until_us = fcgipm_reply_due_us(job->reply);
         if (stalled_until(job) < until_us)
             until_us = stalled_until(job);
@@ -792,7 +793,7 @@ static bool block(job_t *job, apr_interval_time_t limit_us)
     int n;
 
     if (in_queue(job)) {
-        if (fcgipm_portion_grace() < 2 || !get_nest(job))
+        if (fcgipm_attempt_sleeps(&job->attempt, fcgipm_portion_grace() > 1) || !get_nest(job))
             return fcgipm_attempt_sleep(&job->attempt, limit_us);
         fcgipm_nest_arm(job->nest, 0);
         if (!fcgipm_attempt_park(&job->attempt, job->nest))
@@ -807,20 +808,25 @@ static bool block(job_t *job, apr_interval_time_t limit_us)
 }
 
 /* What is about to come is worth a moment in the thread, as long as httpd has threads for others: most
- * applications answer sooner than a request can be put aside and taken up again. */
+ * applications answer, and most clients read, sooner than a request can be put aside and taken up again. */
 static bool comes_soon(job_t *job)
 {
+    apr_time_t begun = apr_time_now();
     bool came;
 
-    if (job->graced == job->stage || job->stage == STAGE_DELIVER)
+    if (job->graced != job->stage) {
+        job->graced = job->stage;
+        job->grace_us = GRACE_US;
+    }
+    if (job->grace_us <= 0)
         return false;
-    job->graced = job->stage;
     if (fcgipm_atom_add(&in_grace, 1) >= fcgipm_portion_grace()) {
         fcgipm_atom_sub(&in_grace, 1);
         return false;
     }
-    came = block(job, GRACE_US);
+    came = block(job, job->grace_us);
     fcgipm_atom_sub(&in_grace, 1);
+    job->grace_us -= apr_time_now() - begun;
     return came;
 }
 

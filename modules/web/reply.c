@@ -23,10 +23,11 @@ APLOG_USE_MODULE(fcgipm);
 
 #define HEAD_FIRST 2048
 #define PASS_MAX                                                                                             \
-    57344            /* at a time: with head and chunk sizes below httpd's FlushMaxThreshold, which waits    \
-                      */
-#define CALM_US 5000 /* HTTP/2: a pause of the application that is worth a flush which may wait ... */
-#define AGE_US  apr_time_from_sec(1) /* ... and how old an answer may get without one */
+    57344 /* at a time: with head and chunk sizes below httpd's FlushMaxThreshold, which waits               \
+           */
+#define PATIENCE_US 100000
+#define CALM_US     5000 /* HTTP/2: a pause of the application that is worth a flush which may wait ... */
+#define AGE_US      apr_time_from_sec(1) /* ... and how old an answer may get without one */
 
 typedef enum reply_state {
     IN_HEAD,
@@ -43,16 +44,18 @@ struct fcgipm_reply {
     fcgipm_head_t head;
     fcgipm_spool_t *spool;
     apr_bucket_brigade *bb;
-    int client_fd;       /* -1: nobody can tell whether the client takes something */
-    bool flush;          /* the client shall get what has been passed on */
-    bool unflushed;      /* something was passed on since the last flush */
-    apr_time_t calm_us;  /* without client_fd: the application has been silent since, 0: it is not */
-    apr_time_t first_us; /* without client_fd: since when there is something in the spool */
-    apr_uint64_t body;   /* bytes of the body so far */
-    const char *fault;   /* why the answer is no good */
-    const char *jump;    /* local redirect */
-    int status_instead;  /* what httpd shall answer in place of the body: 304, 412 */
-    bool redirect;       /* Location without Status: 302 */
+    int client_fd;      /* -1: nobody can tell whether the client takes something */
+    bool flush;         /* the client shall get what has been passed on */
+    bool unflushed;     /* something was passed on since the last flush */
+    apr_time_t calm_us; /* without client_fd: the application has been silent since, 0: it is not */
+    apr_time_t full_us; /* since when the memory has been full, 0: it is not */
+    apr_interval_time_t patience_us; /* left */
+    apr_time_t first_us;             /* without client_fd: since when there is something in the spool */
+    apr_uint64_t body;               /* bytes of the body so far */
+    const char *fault;               /* why the answer is no good */
+    const char *jump;                /* local redirect */
+    int status_instead;              /* what httpd shall answer in place of the body: 304, 412 */
+    bool redirect;                   /* Location without Status: 302 */
     bool begun;
     apr_table_t *headers_before; /* headers_out as they were, for a retry */
     apr_table_t *err_headers_before;
@@ -70,6 +73,7 @@ fcgipm_reply_t *fcgipm_reply_create(request_rec *r, const fcgipm_setting_t *sett
     reply->head_max = head_max;
     reply->head_request = r->header_only;
     reply->client_fd = client_fd;
+    reply->patience_us = PATIENCE_US;
     reply->bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
     reply->spool = fcgipm_spool_create(r, setting->reply_memory_bytes, setting->reply_file_bytes);
     fcgipm_head_init(&reply->head, apr_palloc(r->pool, cap), cap);
@@ -102,8 +106,23 @@ char *fcgipm_reply_buffer(fcgipm_reply_t *reply, apr_size_t *cap)
     return fcgipm_spool_buffer(reply->spool, cap);
 }
 
-bool fcgipm_reply_room(const fcgipm_reply_t *reply)
+/* A client that is nearly as fast as the application gets a moment before its answer goes to a file: together
+ * PATIENCE_US, so much is a slow one allowed to hold a process. */
+bool fcgipm_reply_room(fcgipm_reply_t *reply)
 {
+    apr_time_t now;
+
+    if (fcgipm_spool_light(reply->spool)) {
+        if (reply->full_us)
+            reply->patience_us -= apr_time_now() - reply->full_us;
+        reply->full_us = 0;
+        return true;
+    }
+    now = apr_time_now();
+    if (reply->client_fd >= 0 && !reply->full_us && reply->patience_us > 0)
+        reply->full_us = now;
+    if (reply->full_us && now - reply->full_us < reply->patience_us)
+        return false;
     return fcgipm_spool_room(reply->spool);
 }
 
@@ -383,7 +402,7 @@ static apr_status_t push(fcgipm_reply_t *reply)
 
 apr_status_t fcgipm_reply_push(fcgipm_reply_t *reply)
 {
-    if (reply->state != IN_BODY || apr_time_now() < fcgipm_reply_due_us(reply))
+    if (reply->state != IN_BODY || (reply->client_fd < 0 && apr_time_now() < fcgipm_reply_due_us(reply)))
         return fcgipm_spool_held(reply->spool) ? APR_EAGAIN : APR_SUCCESS;
     reply->calm_us = reply->first_us = 0;
     return push(reply);
@@ -406,7 +425,7 @@ bool fcgipm_reply_waits(const fcgipm_reply_t *reply)
 apr_int64_t fcgipm_reply_due_us(const fcgipm_reply_t *reply)
 {
     if (reply->client_fd >= 0)
-        return 0;
+        return reply->full_us && reply->patience_us > 0 ? reply->full_us + reply->patience_us : INT64_MAX;
     if (reply->calm_us && reply->calm_us + CALM_US < reply->first_us + AGE_US)
         return reply->calm_us + CALM_US;
     return reply->first_us ? reply->first_us + AGE_US : INT64_MAX;

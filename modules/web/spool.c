@@ -12,8 +12,9 @@
 
 APLOG_USE_MODULE(fcgipm);
 
-#define BLOCK_SIZE 65536 /* a malloc each, which a heap bucket takes over */
-#define COPY_BELOW 8192  /* a small piece must not pin a whole block */
+#define BLOCK_SIZE                                                                                           \
+    114688 /* a malloc each, which heap buckets take over; twice what reply passes on at a time */
+#define COPY_BELOW 8192 /* a small piece must not pin a whole block */
 
 struct fcgipm_spool {
     request_rec *r;
@@ -107,6 +108,11 @@ static bool fits_memory(const fcgipm_spool_t *spool, apr_size_t len)
 static bool fits_file(const fcgipm_spool_t *spool, apr_size_t len)
 {
     return !spool->no_file && (apr_uint64_t)in_file(spool) + len <= spool->file_max;
+}
+
+bool fcgipm_spool_light(const fcgipm_spool_t *spool)
+{
+    return !fcgipm_spool_held(spool) || fits_memory(spool, BLOCK_SIZE);
 }
 
 bool fcgipm_spool_room(const fcgipm_spool_t *spool)

@@ -23,6 +23,8 @@ char *fcgipm_spool_buffer(fcgipm_spool_t *spool, apr_size_t *cap);
 void fcgipm_spool_put(fcgipm_spool_t *spool, char *data, apr_size_t len);
 /* Bytes in it. */
 apr_off_t fcgipm_spool_held(const fcgipm_spool_t *spool);
+/* May more be put into memory? */
+bool fcgipm_spool_light(const fcgipm_spool_t *spool);
 /* May more be put? */
 bool fcgipm_spool_room(const fcgipm_spool_t *spool);
 /* At most max bytes to the end of bb. An error: the file cannot be read. */

@@ -105,7 +105,7 @@ static const number_case_t numbers[] = {
     {AT(processes_min), "FcgiProcesses ", 1, "0", "256", 0, 256, "-1", "257", "4K", "between 0 and 256"},
     {AT(processes_max), "FcgiProcesses ", 4, "1", "256", 1, 256, "0", "257", "4s", "between 1 and 256"},
     {AT(concurrency), "FcgiConcurrency ", 0, "1", "1024", 1, 1024, "0", "1025", "1K", "between 1 and 1024"},
-    {AT(queue_length), "FcgiQueue length=", 100, "0", "1000", 0, 1000, "-1", "1001", "10s",
+    {AT(queue_length), "FcgiQueue length=", 256, "0", "1000", 0, 1000, "-1", "1001", "10s",
      "between 0 and 1000"},
     {AT(start_us), "FcgiTimeout start=", 30000000, "100ms", "1h", 100000, 3600000000, "99999us",
      "3600000001us", "10K", "between 100ms and 1h"},

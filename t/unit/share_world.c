@@ -115,7 +115,7 @@ static void one_pool(void **state)
     assert_int_equal(a.index, 0);
     assert_int_equal(a.geometry.slot_count, 6); /* two to spare for a change of workers */
     assert_int_equal(a.geometry.concurrency, 1);
-    assert_int_equal(a.geometry.cell_count, 100);
+    assert_int_equal(a.geometry.cell_count, 256);
     assert_true(a.key == fcgipm_setting_key(a.setting));
     assert_true(a.fingerprint == fcgipm_setting_fingerprint(a.setting));
     assert_int_equal(fcgipm_atom_get(&registry->pool[0].used), 1);
