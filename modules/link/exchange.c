@@ -325,15 +325,13 @@ static apr_status_t check_limits(fcgipm_exchange_t *x)
     return APR_EAGAIN;
 }
 
-apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events)
+/* Send and receive until neither goes on. */
+static apr_status_t step_both(fcgipm_exchange_t *x)
 {
     bool progress;
-    apr_status_t rv;
-    *events = 0;
-    x->fault.phase = x->phase;
     do {
         progress = false;
-        rv = send_turn(x, &progress);
+        apr_status_t rv = send_turn(x, &progress);
         if (rv == APR_SUCCESS)
             rv = step_in(x, &progress);
         x->fault.phase = x->phase;
@@ -342,12 +340,24 @@ apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events)
         if ((rv = check_limits(x)) != APR_EAGAIN)
             return rv;
     } while (progress);
-    if (x->unflushed) {
+    return APR_EAGAIN;
+}
+
+apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events)
+{
+    *events = 0;
+    x->fault.phase = x->phase;
+    do {
+        apr_status_t rv = step_both(x);
+        if (rv != APR_EAGAIN)
+            return rv;
+        if (!x->unflushed)
+            break;
         x->unflushed = false;
         rv = x->ops->pause(x->ctx);
         if (rv != APR_SUCCESS && rv != APR_EAGAIN)
             return failed(x, rv, "answer", "the answer could not be passed on");
-    }
+    } while (x->full && x->ops->room(x->ctx)); /* what was flushed has made room */
     *events = (short)((x->full ? 0 : POLLIN) | (x->out_done || (x->starved && !staged(x)) ? 0 : POLLOUT));
     return APR_EAGAIN;
 }
