@@ -20,6 +20,8 @@
 #define SLICE_US           500000 /* how often a waiter looks at its client and its pool */
 #define NEED_US            150000 /* how often it asks again while nothing starts */
 #define NEED_PAUSE_US      5000   /* of one child and pool, so that a full house does not flood the manager */
+#define LINGER_US          2000000
+#define LINGER_MAX_US      60000000
 #define STREAK_MAX         16
 #define TRIES_MAX          3
 #define CONNECT_DEFAULT_US 10000000
@@ -317,6 +319,7 @@ static bool accept_handed(attempt_t *a, uint32_t cell, uint64_t ticket, int fd)
     fcgipm_link_t *link = a->link;
     uint32_t seat;
     uint64_t word;
+    fcgipm_nest_app(a->nest, -1, 0); /* before it can be closed, or be somebody else's */
     if (!fcgipm_queue_accept_handed(link->env.board, a->pool, &a->g, cell, ticket, link->child, &seat,
                                     &word)) {
         close(fd);
@@ -351,6 +354,22 @@ static bool accept_grant(attempt_t *a, uint32_t cell, uint64_t ticket)
     return false;
 }
 
+/* Nobody wants the seat any more. The request may have begun on it: then the worker is busy until it has
+ * ended. */
+static void leave_seat(attempt_t *a)
+{
+    fcgipm_mux_t mux;
+    fcgipm_mux_stream_t stream;
+    if (!a->lease->sent) {
+        give_back(a->link, a->lease);
+        return;
+    }
+    fcgipm_mux_init(&mux, &stream, 1);
+    a->lease->keep = true;
+    a->lease->cut = !a->wish->opening_ends || a->lease->sent != a->wish->opening_len;
+    fcgipm_lease_linger(a->link, a->lease, &mux, fcgipm_mux_begin(&mux, NULL), LINGER_US, LINGER_MAX_US);
+}
+
 static apr_status_t leave_queue(attempt_t *a, apr_status_t rv)
 {
     fcgipm_board_t *board = a->link->env.board;
@@ -368,7 +387,7 @@ static apr_status_t leave_queue(attempt_t *a, apr_status_t rv)
     a->state = FCGIPM_ATTEMPT_SEEK;
     if (rv != APR_ECONNABORTED)
         return APR_SUCCESS; /* at the last moment */
-    give_back(a->link, a->lease);
+    leave_seat(a);
     return rv;
 }
 
@@ -734,6 +753,7 @@ bool fcgipm_attempt_park(attempt_t *a, fcgipm_nest_t *nest)
         return true; /* the caller's descriptor and time are all there is to wait for */
     a->nest = nest;
     a->parked = true;
+    a->word |= FCGIPM_CELL_PARKED; /* before others can see it */
     fcgipm_atom_add(&link->parked[a->pool], 1);
     bool first = fcgipm_atom_add(&link->parked_all, 1) == 0;
     fcgipm_atom_set(&link->waiting[a->cell], a);
@@ -746,7 +766,7 @@ bool fcgipm_attempt_park(attempt_t *a, fcgipm_nest_t *nest)
             fcgipm_keeper_wake(link);
     }
     /* In the table first: who grants from now on tells the keeper, and the keeper finds it. */
-    if (fcgipm_queue_park(link->env.board, a->cell, &a->word))
+    if (fcgipm_queue_park(link->env.board, a->cell, a->word))
         return true;
     fcgipm_attempt_unpark(a);
     return false;
@@ -900,7 +920,9 @@ static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_g
     a->handed_watched = lease->reused;
     a->handed_sent = n > 0 ? (size_t)n : 0;
     a->handed_us = apr_time_now();
-    if (n <= 0 || !fcgipm_nest_app(a->nest, lease->fd, POLLIN))
+    /* What is not all of the request needs its own thread now, not at the answer. */
+    bool all = a->wish->opening_ends && n == (ssize_t)a->wish->opening_len;
+    if (!all || !fcgipm_nest_app(a->nest, lease->fd, POLLIN))
         fcgipm_nest_ring(a->nest);
     put_back(a);
     return true;

@@ -77,6 +77,7 @@ typedef struct fcgipm_wish {
      * KEEP_CONN. */
     const unsigned char *opening;
     size_t opening_len;
+    bool opening_ends;       /* it is the whole request */
     bool (*gone)(void *ctx); /* asked about twice a second while waiting: has the client left? may be NULL */
     void *ctx;
 } fcgipm_wish_t;

@@ -104,15 +104,10 @@ void fcgipm_queue_wait(fcgipm_board_t *board, uint32_t cell, uint64_t word, int6
         fcgipm_wake_wait(cell_futex(board, cell), (uint32_t)(word >> 32), timeout_us);
 }
 
-bool fcgipm_queue_park(fcgipm_board_t *board, uint32_t cell, uint64_t *word)
+bool fcgipm_queue_park(fcgipm_board_t *board, uint32_t cell, uint64_t word)
 {
-    uint64_t seen = *word;
-    if (seen & FCGIPM_CELL_PARKED)
-        return fcgipm_atom_get(&board->cell[cell]) == seen;
-    if (!fcgipm_atom_cas(&board->cell[cell], &seen, *word | FCGIPM_CELL_PARKED))
-        return false;
-    *word |= FCGIPM_CELL_PARKED;
-    return true;
+    uint64_t seen = word & ~FCGIPM_CELL_PARKED;
+    return fcgipm_atom_cas(&board->cell[cell], &seen, word) || seen == word;
 }
 
 /* A seat that was granted under the epoch in `payload` and then told to drain: its giver believes that it is

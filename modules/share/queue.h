@@ -54,10 +54,9 @@ bool fcgipm_queue_join(fcgipm_board_t *board, uint32_t pool, const fcgipm_geomet
                        unsigned child, uint32_t *cell, uint64_t *word);
 /* Wait on the cell (futex) while its word is `word`, at most timeout_us; may return early. */
 void fcgipm_queue_wait(fcgipm_board_t *board, uint32_t cell, uint64_t word, int64_t timeout_us);
-/* From now on the child's bell rings when the cell is granted. False: *word is no longer there, look at the
- * cell.
- */
-bool fcgipm_queue_park(fcgipm_board_t *board, uint32_t cell, uint64_t *word);
+/* word: that of the cell, with FCGIPM_CELL_PARKED: from now on the child's bell rings when the cell is
+ * granted. False: it is not there any more, look at the cell. */
+bool fcgipm_queue_park(fcgipm_board_t *board, uint32_t cell, uint64_t word);
 /* A grant has come (state GRANTED): take the seat over. True: *seat and *seat_word are ours, the cell is
  * FREE. False: the seat was lost; the cell is WAITING again with `ticket`, look at the seats once more. If it
  * was lost because it drains, it has been closed here and *seat is its index (the manager wants EMPTY), else

@@ -540,6 +540,7 @@ static void begin_lease(job_t *job)
     job->wish = (fcgipm_wish_t){.pool = job->pool,
                                 .opening = job->params,
                                 .opening_len = job->params_len,
+                                .opening_ends = fcgipm_body_empty(job->body),
                                 .setting = job->setting,
                                 .share = fcgipm_portion_of(&job->match),
                                 .fresh = !idempotent(job->r),

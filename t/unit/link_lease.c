@@ -865,6 +865,105 @@ static void all_at_once(void **state)
     rig_end();
 }
 
+/* ---- on a nest: a connection goes from request to request within a child ---- */
+
+/* One request; whole: may also leave the queue. False: it left, or failed. */
+static bool nested_request(fcgipm_link_t *link, fcgipm_nest_t *nest, bool leaves, bool whole, bool *handed)
+{
+    unsigned char head[32];
+    fcgipm_lease_t lease;
+    fcgipm_fault_t fault;
+    fcgipm_attempt_t a;
+    fcgipm_exchange_t x;
+    sink_t sink;
+    fcgipm_wish_t wish = {.pool = POOL,
+                          .setting = &setting,
+                          .avoid_seat_slot = UINT32_MAX,
+                          .opening = head,
+                          .opening_len = whole ? 32 : 24,
+                          .opening_ends = whole};
+    apr_status_t rv;
+    fcgipm_record_put_begin(head, 1, FCGIPM_ROLE_RESPONDER, FCGIPM_KEEP_CONN);
+    fcgipm_record_put(head + 16, FCGIPM_TYPE_PARAMS, 1, 0, 0);
+    fcgipm_record_put(head + 24, FCGIPM_TYPE_STDIN, 1, 0, 0);
+    fcgipm_attempt_begin(&a, link, &lease, &wish, &fault);
+    while ((rv = fcgipm_attempt_step(&a)) == APR_EAGAIN) {
+        struct pollfd pfd = {.fd = nest->epoll, .events = POLLIN};
+        fcgipm_nest_arm(nest, 0);
+        if (a.state != FCGIPM_ATTEMPT_QUEUED) {
+            fcgipm_attempt_sleep(&a, 1000000);
+        } else if (fcgipm_attempt_park(&a, nest)) {
+            poll(&pfd, 1, leaves ? 1 : 10000);
+            fcgipm_attempt_unpark(&a);
+            if (leaves) {
+                fcgipm_attempt_cancel(&a);
+                fcgipm_nest_app(nest, -1, 0);
+                return false;
+            }
+        }
+    }
+    fcgipm_nest_app(nest, -1, 0);
+    if (rv != APR_SUCCESS) {
+        print_message("# %s\n", fault.sentence);
+        fcgipm_atom_add(&hammer_errors, 1);
+        return false;
+    }
+    *handed = lease.sent != 0;
+    request_init(&x, &sink, &lease, head);
+    x.head_len = whole ? 32 : 24;
+    x.head_ends = whole;
+    fcgipm_exchange_sent(&x, lease.sent, lease.sent_us);
+    if (fcgipm_exchange_run(&x) != APR_SUCCESS || sink.len != 6) {
+        print_message("# %s\n", x.fault.sentence);
+        fcgipm_atom_add(&hammer_errors, 1);
+    }
+    fcgipm_lease_release(link, &lease, x.result.reusable ? FCGIPM_LEASE_KEEP : FCGIPM_LEASE_CLOSE, true);
+    return true;
+}
+
+static fcgipm_atom32_t hammer_handed;
+
+static void *nested_main(void *ctx)
+{
+    fcgipm_nest_t *nest = fcgipm_nest_get();
+    for (unsigned i = 0; !fcgipm_atom_get(&hammer_stop); i++) {
+        bool handed = false;
+        if (nested_request(ctx, nest, i % 50 == 49, i % 3 != 0, &handed))
+            fcgipm_atom_add(&hammer_done, 1);
+        fcgipm_atom_add(&hammer_handed, handed);
+    }
+    fcgipm_nest_put(nest);
+    return NULL;
+}
+
+static void handed_over(void **state)
+{
+    (void)state;
+    pthread_t threads[8];
+    fcgipm_atom_set(&hammer_stop, 0);
+    fcgipm_atom_set(&hammer_done, 0);
+    fcgipm_atom_set(&hammer_errors, 0);
+    fcgipm_atom_set(&hammer_handed, 0);
+    rig(2);
+    for (int i = 0; i < 8; i++)
+        pthread_create(&threads[i], NULL, nested_main, links[i % 2]);
+    for (int64_t until = apr_time_now() + 1000000; apr_time_now() < until;)
+        nap();
+    fcgipm_atom_set(&hammer_stop, 1);
+    for (int i = 0; i < 8; i++)
+        pthread_join(threads[i], NULL);
+    print_message("# %u requests, %u begun by the one before\n", fcgipm_atom_get(&hammer_done),
+                  fcgipm_atom_get(&hammer_handed));
+    assert_int_equal(fcgipm_atom_get(&hammer_errors), 0);
+    assert_true(fcgipm_atom_get(&hammer_done) > 50);
+    assert_true(fcgipm_atom_get(&hammer_handed) > fcgipm_atom_get(&hammer_done) / 20);
+    for (int i = 0; i < LINKS; i++)
+        apr_pool_clear(pools[i]);
+    assert_int_equal(seat_state(9), FCGIPM_SEAT_IDLE);
+    assert_int_equal(seat_state(10), FCGIPM_SEAT_IDLE);
+    rig_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -883,6 +982,7 @@ int main(void)
         cmocka_unit_test(external),
         cmocka_unit_test(script_pools),
         cmocka_unit_test(all_at_once),
+        cmocka_unit_test(handed_over),
     };
     apr_initialize();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
