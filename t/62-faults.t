@@ -17,6 +17,9 @@ my $h = Fcgipm->httpd(
     FcgiCommand $actor
     FcgiProcesses 4
 </FcgiServer>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
 <Location "/c">
     FcgiPass c
 </Location>
@@ -61,7 +64,7 @@ subtest 'the same with POST' => sub {
     cmp_ok $sum->{sent} - $sum->{ok}, '<=', $times, 'at most one each';
 };
 subtest 'the manager is killed' => sub {
-    wait_for { scalar(() = $h->workers) == 4 } 10, 'four processes';
+    wait_for { scalar(() = $h->workers) == 4 && ($h->status('c')->{ready} // 0) == 4 } 10, 'four processes';
     my @before = sort $h->workers;
     my $join = Fcgipm::load($h, path => '/c?size=20000&sleep=5', clients => 6, seconds => $seconds, background => 1, check => $exact);
     my $times = every(1, sub { kill KILL => $h->manager // () });

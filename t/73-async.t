@@ -41,6 +41,7 @@ my $h = Fcgipm->httpd(
     FcgiEnv ACTOR_THREADS 64
     FcgiConcurrency 64
     FcgiProcesses 1
+    FcgiTimeout stop=1s
 </FcgiServer>
 <FcgiServer few>
     FcgiCommand $actor

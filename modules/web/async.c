@@ -17,11 +17,13 @@
 #include <scoreboard.h>
 
 #include "core/setting.h"
+#include "share/atom.h"
 
 APLOG_USE_MODULE(fcgipm);
 extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 
-#define TICK_US apr_time_from_sec(10) /* a look at every suspended request, whatever happens */
+#define NUDGE_US apr_time_from_msec(300)
+#define TICK_US  apr_time_from_sec(10) /* a look at every suspended request, whatever happens */
 
 /* Of one connection of a client. */
 typedef struct async {
@@ -196,6 +198,24 @@ static int wait_on(async_t *a)
     return OK;
 }
 
+/* With all of its threads busy the MPM stops to listen; seen under load, it sometimes does not begin again
+ * when they are all idle, until something happens (t/73-async.t found that; with requests that come back all
+ * at once it is easily hit). So a moment after a request has come back something happens. */
+static fcgipm_atom32_t nudging;
+
+static void nudged(void *none)
+{
+    (void)none;
+    fcgipm_atom_set(&nudging, 0);
+}
+
+static void nudge(void)
+{
+    if (!fcgipm_atom_add(&nudging, 1) &&
+        ap_mpm_register_timed_callback(NUDGE_US, nudged, NULL) != APR_SUCCESS)
+        fcgipm_atom_set(&nudging, 0);
+}
+
 /* What httpd does behind a handler. */
 static void complete(async_t *a, request_rec *r, int status)
 {
@@ -210,6 +230,7 @@ static void complete(async_t *a, request_rec *r, int status)
         ap_die(status, r);
     }
     ap_process_request_after_handler(outer);
+    nudge();
 }
 
 static int resume(async_t *a)
