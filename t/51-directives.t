@@ -43,6 +43,20 @@ good 'all of them', $block->(<<'EOC');
     FcgiSlowLog 5s /bin/echo one "two words"
 EOC
 good 'over all', "FcgiMaxWorkers 100\nFcgiMemoryBudget 2G\nFcgiUserThreads Auto\n" . $block->();
+good 'and the rest', "FcgiAsync Off\nFcgiResponseMemory 1G\n" . $block->("    FcgiResponseBuffer memory=1M file=0\n    FcgiRequestBuffering Off\n");
+SKIP: {
+    my $mpm = $ENV{FCGIPM_MPM} // 'event';
+    my ($status, $said) = Fcgipm->configtest(async => 'On', conf => $block->());
+    is $status, 0, 'FcgiAsync On';
+    if ($mpm ne 'event') {
+        like $said, qr/FPM0678: FcgiAsync On: .*; requests wait in their threads/, 'where it cannot be';
+        skip 'no such MPM', 2;
+    }
+    unlike $said, qr/FPM0678/, 'it can';
+    like $said, qr/FPM0679: AsyncRequestWorkerFactor 2 lets few clients wait/, "configtest names httpd's setting that defeats it";
+    (undef, $said) = Fcgipm->configtest(async => 'Auto', conf => $block->() . "AsyncRequestWorkerFactor 64\n");
+    unlike $said, qr/FPM0679/, 'not when it is enough';
+}
 good 'a probe without a path', $block->('    FcgiProbe every=1m');
 good 'external', "<FcgiServer x>\n    FcgiConnect $_\n</FcgiServer>\n" for 'unix:/run/x.sock', '127.0.0.1:9000', '[::1]:9000', 'localhost:9000';
 

@@ -23,6 +23,7 @@
 #define LINGER_US          2000000
 #define LINGER_MAX_US      60000000
 #define STREAK_MAX         16
+#define STREAK_US          2000
 #define TRIES_MAX          3
 #define CONNECT_DEFAULT_US 10000000
 
@@ -889,7 +890,7 @@ static void read_rest(fcgipm_lease_t *lease)
 
 /* The first that waits in this child gets the seat with its connection: no end of a connection for the
  * application to see, no new one to accept. Others' requests may wait a little longer for that, STREAK_MAX
- * requests at most. Its thread is not woken: what comes next is the answer. */
+ * short requests at most. Its thread is not woken: what comes next is the answer. */
 static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_geometry_t *g)
 {
     fcgipm_board_t *board = link->env.board;
@@ -900,6 +901,8 @@ static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_g
         return false;
     if (head)
         fcgipm_atom_put(&link->streak[lease->pool], 0);
+    else if (apr_time_now() - lease->since_us > STREAK_US)
+        return false; /* beside a slow request a new connection costs nothing: strict order */
     else if (fcgipm_atom_add(&link->streak[lease->pool], 1) >= STREAK_MAX) {
         fcgipm_atom_put(&link->streak[lease->pool], 0);
         return false;

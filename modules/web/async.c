@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/async.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <ap_mpm.h>
@@ -15,6 +16,7 @@
 #include <http_request.h>
 #include <http_main.h>
 #include <scoreboard.h>
+#include <util_cfgtree.h>
 
 #include "core/setting.h"
 #include "share/atom.h"
@@ -22,8 +24,11 @@
 APLOG_USE_MODULE(fcgipm);
 extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 
-#define NUDGE_US apr_time_from_msec(300)
-#define TICK_US  apr_time_from_sec(10) /* a look at every suspended request, whatever happens */
+#define FACTOR_DEFAULT 2 /* httpd's */
+#define FACTOR_ENOUGH  16
+#define FACTOR_GOOD    64
+#define NUDGE_US       apr_time_from_msec(300)
+#define TICK_US        apr_time_from_sec(10) /* a look at every suspended request, whatever happens */
 
 /* Of one connection of a client. */
 typedef struct async {
@@ -54,6 +59,41 @@ const char *fcgipm_async_obstacle(void)
 #else
     return "the module was built for an httpd older than 2.4.63";
 #endif
+}
+
+static double factor_of(const ap_directive_t *node)
+{
+    double factor = 0;
+
+    for (; node && factor == 0; node = node->next) {
+        if (!strcasecmp(node->directive, "AsyncRequestWorkerFactor"))
+            factor = strtod(node->args, NULL);
+        else if (node->first_child)
+            factor = factor_of(node->first_child);
+    }
+    return factor;
+}
+
+void fcgipm_async_check(server_rec *main_server, unsigned mode)
+{
+    const char *obstacle = fcgipm_async_obstacle();
+    double factor = factor_of(ap_conftree);
+    /* Most servers have httpd's default: that is news for who asks, and no alarm at each start. */
+    int level = ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST ? APLOG_WARNING : APLOG_INFO;
+
+    if (mode == FCGIPM_ON && obstacle)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,
+                     "FPM0678: FcgiAsync On: %s; requests wait in their threads", obstacle);
+    if (mode == FCGIPM_OFF || obstacle)
+        return;
+    if (factor == 0)
+        factor = FACTOR_DEFAULT;
+    if (factor < FACTOR_ENOUGH)
+        ap_log_error(
+            APLOG_MARK, level | APLOG_NOERRNO, 0, main_server,
+            "FPM0679: AsyncRequestWorkerFactor %g lets few clients wait without a thread: httpd accepts "
+            "no more than ThreadsPerChild + %g x its idle threads; %d or more is right for mod_fcgipm",
+            factor, factor, FACTOR_GOOD);
 }
 
 /* Is it the descriptor of the moment that a pollset polls? The MPM uses one made like this. */

@@ -20,6 +20,8 @@
 
 /* child_init: mode is FcgiAsync, a fcgipm_flag3_t. */
 void fcgipm_async_child_init(server_rec *main_server, unsigned mode);
+/* check_config: says where the MPM, or its settings, defeat it. */
+void fcgipm_async_check(server_rec *main_server, unsigned mode);
 /* Why requests wait in their threads in this configuration, a sentence for the log; NULL: they need not.
  * Parent. */
 const char *fcgipm_async_obstacle(void);

@@ -608,6 +608,8 @@ int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *p
 {
     (void)plog;
     inject_log(s);
+    if (fcgipm_directive_pools(ptemp, s)->nelts)
+        fcgipm_async_check(s, fcgipm_directive_server(s)->global.async);
     return fcgipm_directive_check(pconf, ptemp, s) ? OK : !OK;
 }
 
