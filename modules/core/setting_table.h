@@ -66,7 +66,8 @@
     X("FcgiQueue", "threads", COUNT, queue_threads, 0, 100000, "Auto", NULL, "threads=number", 1,            \
       "Most of httpd's threads that requests of this application may hold, those that run and those that "   \
       "wait together; beyond it requests get 503 at once, so that a site that hangs never takes the server " \
-      "with it. Auto: half of httpd's MaxRequestWorkers. All applications of one FcgiUser together are "     \
+      "with it. Auto: half of httpd's MaxRequestWorkers. Requests that wait without a thread (FcgiAsync) "   \
+      "do not count. All applications of one FcgiUser together are "                                         \
       "bounded by FcgiUserThreads.")                                                                         \
     X("FcgiTimeout", "start", DURATION, start_us, 100 * FCGIPM_MS, 3600 * FCGIPM_S, "30s", NULL,             \
       "start=time", 1,                                                                                       \
