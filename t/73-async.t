@@ -16,7 +16,6 @@ use FakeWorker;
 my $mpm = $ENV{FCGIPM_MPM} // 'event';
 my $async = $mpm eq 'event' && ($ENV{FCGIPM_ASYNC} // 'Auto') ne 'Off';
 my $actor = app_built('actor.c');
-my $root_tmp;
 my $fake_dir = File::Temp::tempdir('/tmp/fcgipm-fake-XXXXXX', CLEANUP => 1);
 chmod 0755, $fake_dir;
 # Answers each STDIN record as it comes.

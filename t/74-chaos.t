@@ -91,7 +91,6 @@ my %do = (
         print {$s} rand(2) < 1 ? 'GET /' . pool() . "?size=1000000&sleep=20 HTTP/1.1\r\nHost: x\r\n\r\n"
             : "POST /one?do=sum HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf";
         sleep rand 0.05;
-        sysread $s, my $some, 1000 if rand(2) < 1 && 0;
         close $s;
     },
     pipeline => sub {

@@ -142,22 +142,33 @@ static bool grant_take(fcgipm_board_t *board, const fcgipm_geometry_t *g, uint64
     return false;
 }
 
+static bool granted_to(uint64_t word, unsigned child)
+{
+    return fcgipm_cell_state(word) == FCGIPM_CELL_GRANTED && fcgipm_cell_child(word) == child;
+}
+
+/* The granted cell after its seat was taken, or was lost: free, or waiting again. Seat before cell: if we die
+ * between, the obituary finds the seat under our name. */
+static bool accept_end(fcgipm_board_t *board, uint32_t pool, uint32_t cell, uint64_t word, uint64_t ticket,
+                       bool taken)
+{
+    uint64_t next = taken ? 0 : cell_word(FCGIPM_CELL_WAITING, fcgipm_cell_child(word), ticket);
+    fcgipm_atom_cas(&board->cell[cell], &word, next);
+    if (taken)
+        waiting_less(&board->pool[pool]);
+    else
+        queue_mark(&board->pool[pool]);
+    return taken;
+}
+
 bool fcgipm_queue_accept(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t cell,
                          uint64_t ticket, unsigned child, uint32_t *seat, uint64_t *seat_word)
 {
     uint64_t word = fcgipm_atom_get(&board->cell[cell]);
     *seat = UINT32_MAX;
-    if (fcgipm_cell_state(word) != FCGIPM_CELL_GRANTED || fcgipm_cell_child(word) != child)
-        return false;
-    /* seat before cell: if we die between, the obituary finds the seat under our name */
-    if (grant_take(board, g, fcgipm_cell_payload(word), child, seat, seat_word)) {
-        fcgipm_atom_cas(&board->cell[cell], &word, 0);
-        waiting_less(&board->pool[pool]);
-        return true;
-    }
-    fcgipm_atom_cas(&board->cell[cell], &word, cell_word(FCGIPM_CELL_WAITING, child, ticket));
-    queue_mark(&board->pool[pool]);
-    return false;
+    return granted_to(word, child) &&
+           accept_end(board, pool, cell, word, ticket,
+                      grant_take(board, g, fcgipm_cell_payload(word), child, seat, seat_word));
 }
 
 static bool handed_take(const fcgipm_board_t *board, const fcgipm_geometry_t *g, uint64_t payload,
@@ -182,16 +193,9 @@ bool fcgipm_queue_accept_handed(fcgipm_board_t *board, uint32_t pool, const fcgi
                                 uint64_t *seat_word)
 {
     uint64_t word = fcgipm_atom_get(&board->cell[cell]);
-    if (fcgipm_cell_state(word) != FCGIPM_CELL_GRANTED || fcgipm_cell_child(word) != child)
-        return false;
-    if (handed_take(board, g, fcgipm_cell_payload(word), child, seat, seat_word)) {
-        fcgipm_atom_cas(&board->cell[cell], &word, 0);
-        waiting_less(&board->pool[pool]);
-        return true;
-    }
-    fcgipm_atom_cas(&board->cell[cell], &word, cell_word(FCGIPM_CELL_WAITING, child, ticket));
-    queue_mark(&board->pool[pool]);
-    return false;
+    return granted_to(word, child) &&
+           accept_end(board, pool, cell, word, ticket,
+                      handed_take(board, g, fcgipm_cell_payload(word), child, seat, seat_word));
 }
 
 bool fcgipm_queue_first(const fcgipm_board_t *board, const fcgipm_geometry_t *g, unsigned child,

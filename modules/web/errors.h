@@ -4,7 +4,7 @@
 /*
  * What: the application's error stream (FCGI_STDERR) as lines in the error log: put together over records,
  * cut at a length, escaped, tagged with pool, slot and pid, limited in rate per pool and httpd child. It is
- * data, never a log line of the application's making (PROMISES R6). Who calls: the handler. Owns: memory of
+ * data, never a log line of the application's making (PROMISES R6). Who calls: job. Owns: memory of
  * the request.
  */
 #include <stdbool.h>

@@ -6,7 +6,7 @@
  *   mount  FcgiPass (or SetHandler fcgipm:NAME) in <Location "/blog">, or FcgiPass NAME prefix=/blog:
  * SCRIPT_NAME is the prefix, PATH_INFO the rest, no file system is asked file   everywhere else (Files,
  * Directory, .htaccess, extension, fcgipm-script): httpd's own directory walk Who calls: request hooks and
- * the handler.
+ * job.
  */
 #include <stdbool.h>
 #include <httpd.h>

@@ -11,7 +11,7 @@
 #include "web/match.h"
 
 /* content_length: of the body, -1: there is none, or not known. ended: with the empty STDIN record, as there
- * is no body. flags: FCGIPM_KEEP_CONN or 0 (the handler may patch block[10] later). APR_SUCCESS, or
+ * is no body. flags: FCGIPM_KEEP_CONN or 0 (job patches block[10] later). APR_SUCCESS, or
  * APR_ENOSPC when a value cannot be encoded. */
 apr_status_t fcgipm_params_build(request_rec *r, const fcgipm_match_t *match, apr_off_t content_length,
                                  bool ended, unsigned char **block, apr_size_t *len);
