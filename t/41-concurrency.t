@@ -8,9 +8,10 @@ use Test::More;
 use Time::HiRes qw(time);
 use Fcgipm;
 
-need('php-cgi');
+need('php-cgi', 'go');
 my $actor = app_built('actor.c');
-my $h = Fcgipm->httpd(conf => <<"EOC");
+my $go = app_built('actor.go');
+my $h = Fcgipm->httpd(expect_log => [qr/FPM0382: pool autoperl /], conf => <<"EOC");
 <FcgiServer php>
     FcgiCommand /usr/bin/php-cgi -d opcache.enable=1 -d opcache.validate_timestamps=0 -d opcache.file_update_protection=0
     FcgiEnv PHP_FCGI_CHILDREN 4
@@ -27,6 +28,32 @@ my $h = Fcgipm->httpd(conf => <<"EOC");
     FcgiCommand $actor
     FcgiProcesses 2
 </FcgiServer>
+<FcgiServer autogo>
+    FcgiCommand $go
+    FcgiConcurrency Auto
+    FcgiProcesses 1
+</FcgiServer>
+<FcgiServer autophp>
+    FcgiCommand /usr/bin/php-cgi
+    FcgiEnv PHP_FCGI_CHILDREN 3
+    FcgiConcurrency auto
+    FcgiReady Answer
+    FcgiProcesses 1
+</FcgiServer>
+<FcgiServer autoperl>
+    FcgiCommand /usr/bin/perl \@APPS\@/actor.pl
+    FcgiConcurrency Auto
+    FcgiProcesses 1 2
+</FcgiServer>
+<Location "/autogo">
+    FcgiPass autogo
+</Location>
+<Location "/autoperl">
+    FcgiPass autoperl
+</Location>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
 <FilesMatch "\\.php\$">
     SetHandler fcgipm:php
 </FilesMatch>
@@ -87,6 +114,20 @@ subtest 'one at a time' => sub {
     ($seconds, @bodies) = at_once('/single?sleep=300&do=pid', 4);
     is scalar(distinct(@bodies)), 2, 'four in two';
     cmp_ok $seconds, '>', 0.55, 'after each other';
+};
+sub places { my ($worker) = @{$h->status($_[0])->{workers}}; return $worker && $worker->{seats}{total} }
+subtest 'Auto: what the process says' => sub {
+    wait_for { ; my @ready = grep { places($_) } qw(autogo autophp autoperl); @ready == 3 } 10;
+    is places('autogo'), 32, 'it names no limit but several requests on a connection (Go)';
+    is places('autophp'), 3, 'FCGI_MAX_REQS is the number of its children (php-cgi)';
+    is places('autoperl'), 1, 'it does not answer (libfcgi)';
+    ok $h->log_has(qr/FPM0382: pool autoperl slot 0 pid \d+: does not answer FCGI_GET_VALUES, which FcgiConcurrency Auto asks for: it gets one request at a time/), 'and the log says so';
+    my ($seconds, @bodies) = at_once('/autogo?sleep=300&do=pid', 24);
+    is scalar(distinct(@bodies)), 1, '24 requests in one process';
+    cmp_ok $seconds, '<', 0.9, 'side by side';
+    ($seconds, @bodies) = at_once('/autoperl?sleep=300&do=pid', 2);
+    is scalar(distinct(@bodies)), 2, 'two requests in two processes where one takes one at a time';
+    is scalar(() = $h->log =~ /FPM0382/g), 1, 'that it does not answer is said once';
 };
 $h->stop;
 done_testing;

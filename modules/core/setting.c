@@ -50,6 +50,7 @@ const unsigned fcgipm_setting_global_row_count =
     sizeof fcgipm_setting_global_rows / sizeof *fcgipm_setting_global_rows;
 
 #define EXTERNAL_CONCURRENCY 32
+#define NOT_SAID             UINT32_MAX
 #define LIST_MAX             4095 /* entries that a reader believes */
 
 static void *member(void *s, const fcgipm_setting_row_t *row)
@@ -123,11 +124,17 @@ static bool read_octal(const char *text, int64_t *out)
     return *end == '\0';
 }
 
-/* A count whose default is Auto has 0 for it. */
+/* A count that may be Auto has 0 for it. */
+static bool takes_auto(const fcgipm_setting_row_t *row)
+{
+    const char *word = row->words ? row->words : row->value;
+
+    return row->kind == FCGIPM_KIND_COUNT && word && !strcasecmp(word, "Auto");
+}
+
 static bool is_auto(const fcgipm_setting_row_t *row, const char *text)
 {
-    return row->kind == FCGIPM_KIND_COUNT && row->value && !strcasecmp(row->value, "Auto") &&
-           !strcasecmp(text, "Auto");
+    return takes_auto(row) && !strcasecmp(text, "Auto");
 }
 
 static bool read_count(const char *text, int64_t *out)
@@ -303,6 +310,7 @@ void fcgipm_setting_defaults(fcgipm_setting_t *s, apr_pool_t *pool)
 {
     memset(s, 0, sizeof *s);
     s->name = s->vhost = "";
+    s->concurrency = NOT_SAID;
     for (unsigned i = 0; i < fcgipm_setting_row_count; i++)
         if (fcgipm_setting_rows[i].value)
             fcgipm_setting_parse(s, &fcgipm_setting_rows[i], fcgipm_setting_rows[i].value, pool);
@@ -319,8 +327,10 @@ void fcgipm_setting_global_defaults(fcgipm_global_t *global, apr_pool_t *pool)
 
 void fcgipm_setting_finish(fcgipm_setting_t *s)
 {
-    if (s->concurrency == 0)
+    if (s->concurrency == NOT_SAID)
         s->concurrency = s->connect ? EXTERNAL_CONCURRENCY : 1;
+    if (s->connect && s->concurrency == 0) /* there is no process of ours to ask */
+        s->concurrency = EXTERNAL_CONCURRENCY;
     if (s->keep_conn == FCGIPM_AUTO)
         s->keep_conn = s->connect ? FCGIPM_OFF : FCGIPM_ON;
 }
@@ -360,11 +370,11 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
     if (s->processes_min > s->processes_max)
         return apr_psprintf(pool, "FcgiProcesses %u %u: the first number is the smaller one",
                             s->processes_min, s->processes_max);
-    if (!s->connect && (s->processes_max + 2) * s->concurrency > 8192)
+    if (!s->connect && (s->processes_max + 2) * fcgipm_setting_places(s) > 8192)
         return apr_psprintf(pool,
                             "FcgiProcesses %u times FcgiConcurrency %u: more than 8000 requests at a time; "
                             "write smaller numbers",
-                            s->processes_max, s->concurrency);
+                            s->processes_max, fcgipm_setting_places(s));
     return NULL;
 }
 
@@ -472,8 +482,7 @@ static bool get_list(const unsigned char **in, const unsigned char *end, apr_arr
     return true;
 }
 
-/* A number outside the bounds of its row cannot have been written by us. Concurrency's default depends on
- * others, so its row begins at 1 as every finished setting does. */
+/* A number outside the bounds of its row cannot have been written by us. */
 static bool get_row(const unsigned char **in, const unsigned char *end, fcgipm_setting_t *s,
                     const fcgipm_setting_row_t *row, apr_pool_t *pool)
 {
@@ -486,8 +495,8 @@ static bool get_row(const unsigned char **in, const unsigned char *end, fcgipm_s
     case FCGIPM_KIND_LIST:
         return get_list(in, end, member(s, row), pool);
     default:
-        if (!get_number(in, end, 8, &number) || number > INT64_MAX || (int64_t)number < row->min ||
-            (int64_t)number > row->max)
+        if (!get_number(in, end, 8, &number) || number > INT64_MAX || (int64_t)number > row->max ||
+            ((int64_t)number < row->min && (number || !takes_auto(row))))
             return false;
         store_number(s, row, (int64_t)number);
         return true;

@@ -28,7 +28,8 @@ typedef struct fcgipm_setting {
     const char *directory;       /* NULL = the directory of the program */
     apr_array_header_t *env;     /* of const char *: "NAME=VALUE", in order, FcgiPassEnv already resolved */
     uint32_t processes_min, processes_max;
-    uint32_t concurrency;  /* requests at a time per process (external: in all) */
+    uint32_t concurrency;  /* requests at a time per process (external: in all); 0 = Auto */
+    uint32_t multiplex;    /* 1: several requests on one connection, where the process can */
     uint32_t keep_conn;    /* fcgipm_flag3_t: keep connections open between requests */
     uint32_t client_abort; /* 0 abort, 1 finish: what happens to a request whose client left */
     uint32_t umask;
@@ -101,9 +102,15 @@ extern const unsigned fcgipm_setting_row_count;
 extern const fcgipm_setting_row_t fcgipm_setting_global_rows[]; /* offset: in fcgipm_global_t */
 extern const unsigned fcgipm_setting_global_row_count;
 
-/* Values that depend on others and were not said (concurrency 0 of an external pool). After all directives,
- * before check. */
+/* Values that depend on others and were not said (concurrency, keep_conn). After all directives, before
+ * check. */
 void fcgipm_setting_finish(fcgipm_setting_t *s);
+/* Most requests at a time per process, also where the process itself will say how many. */
+#define FCGIPM_CONCURRENCY_AUTO 32u
+static inline uint32_t fcgipm_setting_places(const fcgipm_setting_t *s)
+{
+    return s->concurrency ? s->concurrency : FCGIPM_CONCURRENCY_AUTO;
+}
 void fcgipm_setting_defaults(fcgipm_setting_t *s, apr_pool_t *pool);
 void fcgipm_setting_global_defaults(fcgipm_global_t *global, apr_pool_t *pool);
 /* Set the member of `row` from text, in the struct that the row belongs to. NULL on success, else a sentence

@@ -48,10 +48,19 @@
     X("FcgiProcesses", NULL, COUNT, processes_max, 1, 256, "4", NULL, "max", 1,                              \
       "Most processes; more than min are started while requests wait, and end after idle. One number alone " \
       "is both.")                                                                                            \
-    X("FcgiConcurrency", NULL, COUNT, concurrency, 1, 1024, NULL, NULL, "number", 1,                         \
+    X("FcgiConcurrency", NULL, COUNT, concurrency, 1, 1024, NULL, "Auto", "number | Auto", 1,                \
       "Requests that one process takes at the same time: 1, the default, for most; more for applications "   \
-      "with threads, or with children of their own that share its socket (PHP_FCGI_CHILDREN). With "         \
+      "with threads, or with children of their own that share its socket (PHP_FCGI_CHILDREN). Auto: each "   \
+      "new process is asked (FCGI_GET_VALUES: FCGI_MAX_REQS, FCGI_MAX_CONNS) and gets as many as it says, "  \
+      "at most 32; one that names no limit but FCGI_MPXS_CONNS=1, as Go's net/http/fcgi does, gets 32, and " \
+      "one that does not answer 1. The process with the fewest requests gets the next one. With "            \
       "FcgiConnect: requests at a time in all, 32 by default; no more than the other side has processes.")   \
+    X("FcgiMultiplex", NULL, CHOICE, multiplex, 0, 1, "Off", "Off|Auto", "Off | Auto", 1,                    \
+      "Auto: requests of one httpd child to one process share a connection, if the process says that it "    \
+      "can do that (FCGI_GET_VALUES: FCGI_MPXS_CONNS=1); FcgiConcurrency says how many. Several "            \
+      "connections, the default, are faster; see docs/performance.md. An answer that its client does not "   \
+      "take never holds up the others of its connection: beyond FcgiResponseBuffer it is cut off. Requests " \
+      "that must not be repeated, such as POST, have a connection of their own. Not with FcgiConnect.")      \
     X("FcgiKeepConn", NULL, CHOICE, keep_conn, 0, 2, "Auto", "Auto|On|Off", "Auto | On | Off", 1,            \
       "Keep connections to the application open between requests. Auto: for our own processes, not with "    \
       "FcgiConnect, whose processes others may want as well (a kept connection to php-fpm holds one of its " \

@@ -64,6 +64,7 @@ fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgip
     }
     app->min = app->setting->processes_min;
     app->max = app->setting->processes_max;
+    app->places = app->setting->concurrency ? app->setting->concurrency : 1;
     app->workers = apr_pcalloc(pool, sizeof *app->workers * g->slot_count);
     for (uint32_t i = 0; i < g->slot_count; i++)
         fcgipm_worker_init(&app->workers[i], app, i);
@@ -260,7 +261,7 @@ static fcgipm_policy_in_t look(fcgipm_app_t *app)
                                     : prove && app->min == 0 ? 1
                                                              : app->min,
                              .max = drained ? 0 : app->max,
-                             .concurrency = app->setting->concurrency,
+                             .concurrency = app->places,
                              .waiting = app->flags & FCGIPM_POOL_PAUSED ? 0 : count_waiting(app),
                              .asked = app->needed_us != 0 || backlog_waits(app),
                              .outdated = fcgipm_refresh_look(app),

@@ -163,7 +163,7 @@ static void on_hung(fcgipm_worker_t *w, const fcgipm_msg_t *msg)
 
     snprintf(story, sizeof story, "slot %u pid %d: a request hung, %u ms", w->slot, (int)w->pid, msg->ms);
     fcgipm_app_trouble(w->app, story);
-    if (w->app->setting->concurrency > 1 && fcgipm_worker_busy(w)) {
+    if (w->places > 1 && fcgipm_worker_busy(w)) {
         fcgipm_worker_drain(w, FCGIPM_LEAVE_HUNG, "a request hung");
         return;
     }

@@ -43,14 +43,15 @@ typedef struct fcgipm_worker {
     uint64_t start_time;
     bool adopted; /* not our child: death is learnt from pidfd */
     bool exec_done;
-    bool hung;       /* stopped because a request hung: not held against the pool */
-    bool failed;     /* stopped because it does not start */
-    bool owed;       /* somebody waited in the backlog when it was started */
-    bool taken;      /* when it died: it had taken who waited */
-    bool heir;       /* its predecessor died with a request in hand, which may still come to its socket */
-    bool substitute; /* started to replace an outdated one */
-    bool notified;   /* it has said READY=1 */
-    bool dumped;     /* a slow log command looks at it: it is not killed before that ends */
+    bool hung;        /* stopped because a request hung: not held against the pool */
+    bool failed;      /* stopped because it does not start */
+    bool owed;        /* somebody waited in the backlog when it was started */
+    bool taken;       /* when it died: it had taken who waited */
+    bool heir;        /* its predecessor died with a request in hand, which may still come to its socket */
+    bool substitute;  /* started to replace an outdated one */
+    bool notified;    /* it has said READY=1 */
+    bool multiplexes; /* several requests on one connection */
+    bool dumped;      /* a slow log command looks at it: it is not killed before that ends */
     fcgipm_leave_t outdated; /* RECYCLED or RESTARTED: to be replaced */
     fcgipm_leave_t leave;
     int pidfd, listen_fd, out_fd, report_fd;
@@ -60,6 +61,8 @@ typedef struct fcgipm_worker {
     uint64_t ask_word;
     int64_t ask_at_us, ask_by_us;
     int64_t born_us, exec_us, ready_us; /* monotonic; 0: not yet */
+    uint32_t places;                    /* requests at a time, 0: not known yet */
+    int64_t values_by_us;               /* until then it may say how many; 0: not asked */
     int64_t start_by_us, probe_at_us, kill_at_us, drain_by_us, idle_since_us;
     uint64_t seen_requests, memory;
     uint32_t stopped_looks;  /* how often in a row it was found in state T */
@@ -85,6 +88,8 @@ struct fcgipm_app {
     bool plan_ok;
     bool configured; /* named by the present configuration */
     bool script;     /* made on demand */
+    bool silent;     /* its processes do not answer FCGI_GET_VALUES */
+    uint32_t places; /* requests at a time of one process, as of the last that became ready */
     bool was_ready;  /* has had a ready worker: takes its predecessor's requests */
     fcgipm_pool_state_t state;
     fcgipm_tally_t tally;

@@ -95,6 +95,12 @@ int fcgipm_ready_fd(const fcgipm_question_t *question)
     return question->fd;
 }
 
+bool fcgipm_ready_values(const fcgipm_question_t *question, fcgipm_mux_values_t *values)
+{
+    *values = question->mux.values;
+    return question->mode == FCGIPM_READY_VALUES && values->answered;
+}
+
 void fcgipm_ready_close(fcgipm_question_t *question)
 {
     if (!question)

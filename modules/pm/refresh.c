@@ -117,6 +117,7 @@ void fcgipm_refresh_restart(fcgipm_app_t *app, const char *why)
     app->relieved = 0;
     app->restarted_us = app->manager->now;
     app->restart = FCGIPM_RESTART_RUNNING;
+    app->silent = false;            /* a new program may answer */
     fcgipm_tally_well(&app->tally); /* a crash loop gets another chance at once */
     app->manager->again = true;
     FCGIPM_LOG(370, FCGIPM_LOG_NOTICE, 0, app->setting->scope,

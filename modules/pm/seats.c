@@ -32,9 +32,10 @@ static void step(fcgipm_atom64_t *seat, fcgipm_seat_event_t event, unsigned owne
             return;
 }
 
-void fcgipm_seats_open(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t slot)
+void fcgipm_seats_open(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t slot,
+                       uint32_t places)
 {
-    for (uint32_t rank = 0; rank < g->concurrency; rank++) {
+    for (uint32_t rank = 0; rank < g->concurrency && rank < places; rank++) {
         uint32_t index = fcgipm_seat_index(g, slot, rank);
         uint64_t word = fcgipm_atom_get(&board->seat[index]);
         if (fcgipm_seat_state(word) == FCGIPM_SEAT_CLOSED &&

@@ -9,8 +9,9 @@
 #include <stdbool.h>
 #include "share/queue.h"
 
-/* Every CLOSED seat: opened and offered to who waits. */
-void fcgipm_seats_open(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t slot);
+/* Every CLOSED seat among the first `places`: opened and offered to who waits. */
+void fcgipm_seats_open(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t slot,
+                       uint32_t places);
 void fcgipm_seats_drain(fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot);
 void fcgipm_seats_shut(fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot);
 /* A manager that died while it offered a seat still owns it. */

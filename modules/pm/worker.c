@@ -21,6 +21,7 @@
 #define DRAIN_LOOK_US 100000
 #define HUNG_STOP_US  2000000 /* who hangs gets no more time than this */
 #define LOUD_FAILURES 10      /* then the delay has reached its cap */
+#define VALUES_US     500000  /* for an answer to FCGI_GET_VALUES, once it takes connections */
 
 void fcgipm_worker_init(fcgipm_worker_t *w, fcgipm_app_t *app, uint32_t slot)
 {
@@ -65,7 +66,7 @@ bool fcgipm_worker_busy(const fcgipm_worker_t *w)
 
 static void open_seats(fcgipm_worker_t *w)
 {
-    fcgipm_seats_open(w->app->manager->board, w->app->index, &w->app->geometry, w->slot);
+    fcgipm_seats_open(w->app->manager->board, w->app->index, &w->app->geometry, w->slot, w->places);
 }
 
 static void drain_seats(fcgipm_worker_t *w)
@@ -76,6 +77,21 @@ static void drain_seats(fcgipm_worker_t *w)
 static void shut_seats(fcgipm_worker_t *w)
 {
     fcgipm_seats_shut(w->app->manager->board, &w->app->geometry, w->slot);
+}
+
+/* What it takes at a time, before it takes anything. */
+static void set_places(fcgipm_worker_t *w, uint32_t places, bool multiplexes)
+{
+    fcgipm_registry_slot_t *row = &w->app->manager->registry->slot[w->row];
+    fcgipm_board_slot_t *seen = &w->app->manager->board->slot[w->row];
+
+    w->places = places < w->app->geometry.concurrency ? places : w->app->geometry.concurrency;
+    w->multiplexes = multiplexes;
+    row->places = w->places;
+    row->multiplexes = multiplexes;
+    fcgipm_atom_set(&seen->places, w->places);
+    fcgipm_atom_set(&seen->multiplexes, multiplexes);
+    w->app->places = w->places; /* the next ones are probably like it */
 }
 
 /* --- birth --- */
@@ -89,7 +105,7 @@ static void write_registry(fcgipm_worker_t *w)
     row->start_time = w->start_time;
     row->fingerprint = w->app->fingerprint;
     row->born_us = fcgipm_manager_wall();
-    row->outdated = 0;
+    row->outdated = row->places = row->multiplexes = 0;
     fcgipm_atom_set(&row->pid, (uint32_t)w->pid);
 }
 
@@ -134,7 +150,9 @@ static void begin(fcgipm_worker_t *w)
     fcgipm_board_slot_t *seen = &m->board->slot[w->row];
 
     w->hung = w->failed = w->exec_done = w->adopted = w->substitute = w->notified = w->dumped = w->asking =
-        false;
+        w->multiplexes = false;
+    w->places = 0;
+    w->values_by_us = 0;
     w->outdated = w->leave = FCGIPM_LEAVE_NONE;
     w->ready_us = w->exec_us = w->kill_at_us = w->drain_by_us = w->probe_at_us = w->ask_at_us = 0;
     w->seen_requests = w->memory = 0;
@@ -211,19 +229,19 @@ static void end_probe(fcgipm_worker_t *w)
     w->probe = NULL;
 }
 
-static void became_ready(fcgipm_worker_t *w)
+static void serve(fcgipm_worker_t *w)
 {
     fcgipm_app_t *app = w->app;
 
-    /* First our own connection goes, so that the worker is free for the first request. */
-    end_probe(w);
     if (!w->outdated)
         w->why[0] = '\0';
     w->ready_us = w->idle_since_us = app->manager->now;
     if (!step(w, FCGIPM_SLOT_EV_READY))
         return;
-    FCGIPM_LOG(312, FCGIPM_LOG_INFO, 0, app->setting->scope, "pool %s slot %u pid %d: ready after %d ms",
-               app->setting->name, w->slot, (int)w->pid, (int)((w->ready_us - w->born_us) / 1000));
+    FCGIPM_LOG(312, FCGIPM_LOG_INFO, 0, app->setting->scope,
+               "pool %s slot %u pid %d: ready after %d ms, for %u request%s at a time%s", app->setting->name,
+               w->slot, (int)w->pid, (int)((w->ready_us - w->born_us) / 1000), w->places,
+               w->places == 1 ? "" : "s", w->multiplexes ? ", several on one connection" : "");
     if (w->state == FCGIPM_SLOT_READY) {
         app->was_ready = true;
         app->manager->again = true;
@@ -232,18 +250,98 @@ static void became_ready(fcgipm_worker_t *w)
     }
 }
 
-static void ask_again(fcgipm_worker_t *w)
+static void ask(fcgipm_worker_t *w, fcgipm_ready_mode_t mode)
 {
-    const fcgipm_setting_t *setting = w->app->setting;
-    fcgipm_ready_mode_t mode = setting->probe                          ? FCGIPM_READY_REQUEST
-                               : setting->ready == FCGIPM_READY_ANSWER ? FCGIPM_READY_VALUES
-                                                                       : FCGIPM_READY_SIGN;
     fcgipm_addr_t addr;
     char path[256];
 
     if (fcgipm_board_socket_path(path, sizeof path, w->app->manager->runtime_dir, w->app->index, w->slot) &&
         fcgipm_addr_unix(&addr, path) == APR_SUCCESS)
-        w->probe = fcgipm_ready_ask(&addr, mode, setting->probe);
+        w->probe = fcgipm_ready_ask(&addr, mode, w->app->setting->probe);
+}
+
+static void ask_again(fcgipm_worker_t *w)
+{
+    const fcgipm_setting_t *setting = w->app->setting;
+
+    ask(w, setting->probe                          ? FCGIPM_READY_REQUEST
+           : setting->ready == FCGIPM_READY_ANSWER ? FCGIPM_READY_VALUES
+                                                   : FCGIPM_READY_SIGN);
+}
+
+/* Of those that it names the smaller one. Who names neither and serves several requests on one connection has
+ * no limit; who says nothing at all takes one at a time. */
+static uint32_t places_said(const fcgipm_mux_values_t *values)
+{
+    uint32_t reqs = values->max_reqs, conns = values->max_conns;
+
+    if (!reqs && !conns)
+        return values->mpxs_conns == 1 ? FCGIPM_CONCURRENCY_AUTO : 1;
+    if (!reqs || (conns && conns < reqs))
+        reqs = conns;
+    return reqs < FCGIPM_CONCURRENCY_AUTO ? reqs : FCGIPM_CONCURRENCY_AUTO;
+}
+
+/* It takes connections, and has said (values), or not said (NULL), what it can do. */
+static void has_said(fcgipm_worker_t *w, const fcgipm_mux_values_t *values)
+{
+    const fcgipm_setting_t *setting = w->app->setting;
+    fcgipm_mux_values_t none = {0};
+
+    if (!values)
+        values = &none;
+    /* First our own connection goes, so that the worker is free for the first request. */
+    end_probe(w);
+    set_places(w, setting->concurrency ? setting->concurrency : places_said(values),
+               setting->multiplex && values->mpxs_conns == 1);
+    serve(w);
+}
+
+static void became_ready(fcgipm_worker_t *w)
+{
+    fcgipm_app_t *app = w->app;
+    fcgipm_mux_values_t values;
+
+    if ((app->setting->concurrency && !app->setting->multiplex) || app->silent) {
+        has_said(w, NULL);
+        return;
+    }
+    if (w->probe && fcgipm_ready_values(w->probe, &values)) { /* FcgiReady Answer: we know already */
+        has_said(w, &values);
+        return;
+    }
+    end_probe(w);
+    w->values_by_us = app->manager->now + VALUES_US;
+    if (w->start_by_us < w->values_by_us)
+        w->start_by_us = w->values_by_us + 1;
+    ask(w, FCGIPM_READY_VALUES);
+}
+
+/* The last question before its first request. */
+static void wait_for_values(fcgipm_worker_t *w)
+{
+    fcgipm_app_t *app = w->app;
+    fcgipm_mux_values_t values;
+    char why[128];
+    fcgipm_ready_verdict_t verdict =
+        w->probe ? fcgipm_ready_check(w->probe, why, sizeof why) : FCGIPM_READY_NO;
+
+    if (verdict == FCGIPM_READY_WAIT && app->manager->now < w->values_by_us) {
+        w->probe_at_us = app->manager->now + 10000;
+        return;
+    }
+    if (verdict == FCGIPM_READY_YES && fcgipm_ready_values(w->probe, &values)) {
+        has_said(w, &values);
+        return;
+    }
+    app->silent = true;
+    FCGIPM_LOG(382, FCGIPM_LOG_WARN, 0, app->setting->scope,
+               "pool %s slot %u pid %d: does not answer FCGI_GET_VALUES, which %s asks for: %s",
+               app->setting->name, w->slot, (int)w->pid,
+               app->setting->concurrency ? "FcgiMultiplex Auto" : "FcgiConcurrency Auto",
+               app->setting->concurrency ? "each request has a connection of its own"
+                                         : "it gets one request at a time");
+    has_said(w, NULL);
 }
 
 static void probe(fcgipm_worker_t *w)
@@ -251,6 +349,10 @@ static void probe(fcgipm_worker_t *w)
     fcgipm_manager_t *m = w->app->manager;
     const fcgipm_setting_t *setting = w->app->setting;
 
+    if (w->values_by_us) {
+        wait_for_values(w);
+        return;
+    }
     /* Often at first: most are ready within milliseconds. */
     w->probe_at_us = m->now + 1000 + (m->now - w->born_us) / 8;
     if (setting->ready == FCGIPM_READY_NOTIFY && !w->notified)
@@ -274,6 +376,10 @@ void fcgipm_worker_on_probe(fcgipm_worker_t *w)
     }
     if (w->state != FCGIPM_SLOT_STARTING)
         return;
+    if (w->values_by_us) {
+        wait_for_values(w);
+        return;
+    }
     switch (fcgipm_ready_check(w->probe, w->why, sizeof w->why)) {
     case FCGIPM_READY_WAIT:
         break;
@@ -294,6 +400,7 @@ void fcgipm_worker_external(fcgipm_worker_t *w)
     step(w, FCGIPM_SLOT_EV_SPAWN);
     write_board(w);
     w->ready_us = w->app->manager->now;
+    set_places(w, w->app->geometry.concurrency, false);
     step(w, FCGIPM_SLOT_EV_READY);
     w->app->was_ready = true;
     open_seats(w);
@@ -308,6 +415,8 @@ static void adopt_state(fcgipm_worker_t *w, uint32_t state)
     if (state == FCGIPM_SLOT_STARTING)
         return;
     w->ready_us = w->app->manager->now;
+    set_places(w, w->app->manager->registry->slot[w->row].places,
+               w->app->manager->registry->slot[w->row].multiplexes);
     step(w, FCGIPM_SLOT_EV_READY);
     w->app->was_ready = true;
     fcgipm_seats_inherit(w->app->manager->board, &w->app->geometry, w->slot);

@@ -143,7 +143,7 @@ static void read_seats(fcgipm_view_seats_t *seats, const fcgipm_board_t *board, 
                        uint32_t slot)
 {
     memset(seats, 0, sizeof *seats);
-    seats->total = g->concurrency;
+    seats->total = at_most(fcgipm_atom_peek(&board->slot[g->slot_first + slot].places), g->concurrency);
     for (uint32_t rank = 0; rank < g->concurrency; ++rank) {
         uint64_t word = fcgipm_atom_peek(&board->seat[fcgipm_seat_index(g, slot, rank)]);
         switch (fcgipm_seat_state(word)) {

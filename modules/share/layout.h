@@ -21,7 +21,7 @@
 
 #define FCGIPM_BOARD_MAGIC 0x66706d42u /* "Bmpf" */
 #ifndef FCGIPM_BOARD_VERSION           /* a test builds another one */
-#define FCGIPM_BOARD_VERSION 3u
+#define FCGIPM_BOARD_VERSION 4u
 #endif
 
 #define FCGIPM_POOLS_STATIC 1792u /* pools from FcgiServer blocks: indexes given out by the parent */
@@ -139,12 +139,14 @@ typedef struct fcgipm_board_slot {
     fcgipm_atom32_t generation; /* of the worker in this slot, counts from 1 */
     fcgipm_atom32_t pid;        /* for logs and status only */
     fcgipm_atom32_t deaths;
-    fcgipm_atom64_t since_us; /* wall clock of the last state change */
-    fcgipm_atom64_t requests; /* complete answers of this worker; children add, manager resets */
-    fcgipm_atom64_t begun;    /* requests given to it; children add, manager resets */
-    fcgipm_atom64_t used_us;  /* wall clock of its last answer; children */
-    fcgipm_atom64_t born_us;  /* wall clock of its start */
-    fcgipm_atom64_t memory;   /* bytes, with what it forked; 0: not measured */
+    fcgipm_atom64_t since_us;    /* wall clock of the last state change */
+    fcgipm_atom64_t requests;    /* complete answers of this worker; children add, manager resets */
+    fcgipm_atom64_t begun;       /* requests given to it; children add, manager resets */
+    fcgipm_atom64_t used_us;     /* wall clock of its last answer; children */
+    fcgipm_atom64_t born_us;     /* wall clock of its start */
+    fcgipm_atom64_t memory;      /* bytes, with what it forked; 0: not measured */
+    fcgipm_atom32_t places;      /* seats that are open: FcgiConcurrency, or what the process has said */
+    fcgipm_atom32_t multiplexes; /* 1: several requests on one connection */
 } fcgipm_board_slot_t;
 
 /* One httpd child. Writer: the child itself in child_init, the parent when it is gone. */
@@ -172,7 +174,7 @@ typedef struct fcgipm_board {
 } fcgipm_board_t;
 
 #define FCGIPM_REGISTRY_MAGIC   0x66706d52u
-#define FCGIPM_REGISTRY_VERSION 2u
+#define FCGIPM_REGISTRY_VERSION 3u
 
 /* Registry row of a pool. Parent: FREE -> USED (fills the rest before). Manager: USED -> FREE when the pool
  * is drained and no longer configured. */
@@ -195,6 +197,8 @@ typedef struct fcgipm_registry_slot {
     uint64_t fingerprint; /* of the pool it was born for */
     int64_t born_us;      /* wall clock */
     uint32_t outdated;    /* 1: to be replaced by a rolling restart */
+    uint32_t places;      /* requests at a time, 0: not known yet */
+    uint32_t multiplexes; /* 1: several on one connection */
     uint32_t pad;
 } fcgipm_registry_slot_t;
 

@@ -21,7 +21,7 @@ static const uint32_t cells_end = FCGIPM_CELLS_MAX - SCRIPT_POOLS * FCGIPM_SCRIP
 static fcgipm_geometry_t geometry_needed(const fcgipm_setting_t *s)
 {
     return (fcgipm_geometry_t){.slot_count = s->connect ? 1 : s->processes_max + SPARE_SLOTS,
-                               .concurrency = s->concurrency,
+                               .concurrency = fcgipm_setting_places(s),
                                .cell_count = s->queue_length ? s->queue_length : 1};
 }
 

@@ -54,7 +54,7 @@ static uint32_t at_least_one(uint32_t n)
 
 static uint32_t places(const fcgipm_setting_t *s)
 {
-    return (s->connect ? 1 : s->processes_max) * s->concurrency;
+    return (s->connect ? 1 : s->processes_max) * fcgipm_setting_places(s);
 }
 
 /* Only an account that was named is somebody's; without FcgiUser all run as httpd's own. */

@@ -104,7 +104,8 @@ static const number_case_t numbers[] = {
     {AT(umask), "FcgiUmask ", 022, "0", "777", 0, 0777, "-1", "1000", "22s", "between 00 and 0777"},
     {AT(processes_min), "FcgiProcesses ", 1, "0", "256", 0, 256, "-1", "257", "4K", "between 0 and 256"},
     {AT(processes_max), "FcgiProcesses ", 4, "1", "256", 1, 256, "0", "257", "4s", "between 1 and 256"},
-    {AT(concurrency), "FcgiConcurrency ", 0, "1", "1024", 1, 1024, "0", "1025", "1K", "between 1 and 1024"},
+    {AT(concurrency), "FcgiConcurrency ", UINT32_MAX, "1", "1024", 1, 1024, "0", "1025", "1K",
+     "between 1 and 1024"},
     {AT(queue_length), "FcgiQueue length=", 256, "0", "1000", 0, 1000, "-1", "1001", "10s",
      "between 0 and 1000"},
     {AT(start_us), "FcgiTimeout start=", 30000000, "100ms", "1h", 100000, 3600000000, "99999us",
@@ -455,7 +456,7 @@ static void every_row(void **state)
         assert_true(row->min <= row->max);
         assert_non_null(row->syntax);
         assert_true(*row->doc && row->doc[strlen(row->doc) - 1] == '.');
-        assert_int_equal(row->words != NULL, row->kind == FCGIPM_KIND_CHOICE);
+        assert_int_equal(row->words && strcmp(row->words, "Auto"), row->kind == FCGIPM_KIND_CHOICE);
         if (row->key)
             assert_true(!strncmp(row->syntax, row->key, strlen(row->key)) &&
                         row->syntax[strlen(row->key)] == '=');
@@ -537,6 +538,19 @@ static void finish(void **state)
     fcgipm_setting_finish(&set);
     assert_int_equal(set.concurrency, 8);
     assert_int_equal(set.keep_conn, FCGIPM_OFF);
+    assert_int_equal(fcgipm_setting_places(&set), 8);
+
+    fcgipm_setting_defaults(&set, pool);
+    taken(ROW(concurrency), "auto", 0);
+    fcgipm_setting_finish(&set);
+    assert_int_equal(set.concurrency, 0);
+    assert_int_equal(fcgipm_setting_places(&set), FCGIPM_CONCURRENCY_AUTO);
+
+    fcgipm_setting_defaults(&set, pool);
+    set.connect = "127.0.0.1:9000";
+    taken(ROW(concurrency), "Auto", 0);
+    fcgipm_setting_finish(&set);
+    assert_int_equal(set.concurrency, 32);
 }
 
 static void contradicts(const char *what, const char *advice)
@@ -704,6 +718,8 @@ static void foreign_values(void **state)
             int64_t wide = high ? row->max + 1 : row->min - 1;
             uint32_t narrow = (uint32_t)wide;
 
+            if (wide == 0 && row->words) /* Auto */
+                continue;
             make_full(&set);
             if (row->kind == FCGIPM_KIND_DURATION || row->kind == FCGIPM_KIND_SIZE)
                 memcpy(at, &wide, sizeof wide);

@@ -211,6 +211,7 @@ static void slot_make(fcgipm_board_t *board, uint32_t pool, uint32_t slot, fcgip
     fcgipm_board_slot_t *row = &board->slot[board->pool[pool].geometry.slot_first + slot];
     fcgipm_atom_set(&row->state, state);
     fcgipm_atom_set(&row->generation, slot + 1);
+    fcgipm_atom_set(&row->places, board->pool[pool].geometry.concurrency);
     fcgipm_atom_set(&row->pid, pid);
     fcgipm_atom_set(&row->deaths, slot);
     fcgipm_atom_set(&row->since_us, NOW_US - age * S);

@@ -376,7 +376,7 @@ static void sound(const fcgipm_world_t *w)
         assert_true(g->seat_first + g->slot_count * g->concurrency <= SEATS_END);
         assert_true(g->cell_first + g->cell_count <= CELLS_END);
         assert_int_equal(g->slot_count, s->connect ? 1 : s->processes_max + 2);
-        assert_int_equal(g->concurrency, s->concurrency);
+        assert_int_equal(g->concurrency, fcgipm_setting_places(s));
         assert_null(fcgipm_setting_check(s, pool));
         assert_true(strlen(s->name) < 64);
         sum += strlen(s->vhost) + (size_t)fcgipm_setting_fingerprint(s); /* reads every string */
