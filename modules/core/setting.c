@@ -367,6 +367,9 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
         APR_ARRAY_IDX(s->slow_command, 0, const char *)[0] != '/')
         return apr_psprintf(pool, "FcgiSlowLog ... %s: not a full path; write the program with its path",
                             APR_ARRAY_IDX(s->slow_command, 0, const char *));
+    if (s->multiplex && !s->connect && s->keep_conn == FCGIPM_OFF)
+        return "FcgiMultiplex Auto needs connections that are kept; write FcgiKeepConn On, or leave one of "
+               "the two out";
     if (s->processes_min > s->processes_max)
         return apr_psprintf(pool, "FcgiProcesses %u %u: the first number is the smaller one",
                             s->processes_min, s->processes_max);

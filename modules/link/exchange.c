@@ -379,6 +379,11 @@ int64_t fcgipm_exchange_limit(const fcgipm_exchange_t *x)
     return at_us;
 }
 
+apr_status_t fcgipm_exchange_cut(fcgipm_exchange_t *x)
+{
+    return broken_off(x, APR_SUCCESS);
+}
+
 apr_status_t fcgipm_exchange_left(fcgipm_exchange_t *x)
 {
     return failed(x, APR_ECONNABORTED, "client", "the client has left");

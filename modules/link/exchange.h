@@ -112,6 +112,13 @@ static inline bool fcgipm_exchange_starved(const fcgipm_exchange_t *x)
 {
     return x->starved;
 }
+/* It waits for room: a hang-up of the connection is not looked at. */
+static inline bool fcgipm_exchange_full(const fcgipm_exchange_t *x)
+{
+    return x->full;
+}
+/* The caller knows that the connection has come to its end. Returns APR_EOF. */
+apr_status_t fcgipm_exchange_cut(fcgipm_exchange_t *x);
 /* When the next limit of it is over, apr_time_now() clock; INT64_MAX: there is none. */
 int64_t fcgipm_exchange_limit(const fcgipm_exchange_t *x);
 /* The caller found out that the client has left: the fault of it. Returns APR_ECONNABORTED. */

@@ -112,86 +112,6 @@ static int64_t less(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static uint32_t seat_end(const fcgipm_geometry_t *g)
-{
-    return g->seat_first + g->slot_count * g->concurrency;
-}
-
-static void lease_seat(attempt_t *a, uint32_t seat, uint64_t word)
-{
-    fcgipm_lease_t *lease = a->lease;
-    lease->pool = a->pool;
-    lease->seat = seat;
-    lease->word = word;
-    lease->slot = fcgipm_seat_slot(&a->g, seat);
-    const fcgipm_board_slot_t *slot = &a->link->env.board->slot[a->g.slot_first + lease->slot];
-    lease->generation = fcgipm_atom_peek(&slot->generation);
-    lease->pid = fcgipm_atom_peek(&slot->pid);
-    lease->since_us = apr_time_now();
-}
-
-static bool wanted(const fcgipm_kept_t *kept, void *ctx)
-{
-    const attempt_t *a = ctx;
-    return fcgipm_seat_slot(&a->g, kept->seat) != a->avoid;
-}
-
-/* Our own kept connection, last used first. It may have died meanwhile; its seat is good all the same. */
-static bool take_kept(attempt_t *a)
-{
-    fcgipm_kept_t kept;
-    while (fcgipm_kept_take(a->link, a->pool, wanted, a, &kept)) {
-        uint64_t word = kept.word;
-        bool ours = fcgipm_seat_step(&a->link->env.board->seat[kept.seat], &word, FCGIPM_SEAT_EV_TAKE,
-                                     a->link->child);
-        if (ours)
-            lease_seat(a, kept.seat, word);
-        if (ours && !a->wish->fresh && fcgipm_peer_silent(kept.fd)) {
-            a->lease->fd = kept.fd;
-            a->lease->reused = true;
-            fcgipm_stat_reuses_add(a->link->env.board, a->pool, 1);
-            return true;
-        }
-        close(kept.fd); /* before we connect anew: the worker accepts when it has seen the end of this one */
-        if (ours)
-            return true;
-    }
-    return false;
-}
-
-/* The first seat in `state`, rank first. */
-static bool take_state(attempt_t *a, fcgipm_seat_state_t state)
-{
-    fcgipm_board_t *board = a->link->env.board;
-    for (uint32_t seat = a->g.seat_first; seat < seat_end(&a->g); seat++) {
-        uint64_t word = fcgipm_atom_get(&board->seat[seat]);
-        unsigned owner = fcgipm_seat_owner(word);
-        if (fcgipm_seat_state(word) != state || fcgipm_seat_slot(&a->g, seat) == a->avoid ||
-            !fcgipm_seat_step(&board->seat[seat], &word, FCGIPM_SEAT_EV_TAKE, a->link->child))
-            continue;
-        lease_seat(a, seat, word);
-        if (state == FCGIPM_SEAT_LEASED) {
-            a->lease->taken_over = true;
-            fcgipm_stat_takeovers_add(board, a->pool, 1);
-            fcgipm_wake_child(owner); /* its connection is only fit to be closed */
-        }
-        return true;
-    }
-    return false;
-}
-
-static bool take_any(attempt_t *a)
-{
-    uint32_t avoid = a->avoid;
-    bool taken = take_kept(a) || take_state(a, FCGIPM_SEAT_IDLE) || take_state(a, FCGIPM_SEAT_LEASED);
-    if (taken || avoid == UINT32_MAX)
-        return taken;
-    a->avoid = UINT32_MAX;
-    taken = take_kept(a) || take_state(a, FCGIPM_SEAT_IDLE) || take_state(a, FCGIPM_SEAT_LEASED);
-    a->avoid = avoid;
-    return taken;
-}
-
 /* Close, then give the seat on. */
 static void give_back(fcgipm_link_t *link, fcgipm_lease_t *lease)
 {
@@ -222,7 +142,7 @@ static void help(const attempt_t *a)
     fcgipm_lease_t free_seat = {.fd = -1};
     attempt_t helper = {
         .link = a->link, .wish = a->wish, .lease = &free_seat, .pool = a->pool, .g = a->g, .avoid = a->avoid};
-    if (!paused(a) && take_any(&helper))
+    if (!paused(a) && fcgipm_seek(&helper))
         give_back(a->link, &free_seat);
 }
 
@@ -326,7 +246,7 @@ static bool accept_handed(attempt_t *a, uint32_t cell, uint64_t ticket, int fd)
         close(fd);
         return false;
     }
-    lease_seat(a, seat, word);
+    fcgipm_seek_hold(a, seat, word);
     a->lease->fd = fd;
     a->lease->reused = a->handed_watched;
     a->lease->sent = a->handed_sent;
@@ -346,7 +266,7 @@ static bool accept_grant(attempt_t *a, uint32_t cell, uint64_t ticket)
     if (fd >= 0)
         return accept_handed(a, cell, ticket, fd);
     if (fcgipm_queue_accept(link->env.board, a->pool, &a->g, cell, ticket, link->child, &seat, &word)) {
-        lease_seat(a, seat, word);
+        fcgipm_seek_hold(a, seat, word);
         return true;
     }
     if (seat != UINT32_MAX)
@@ -468,7 +388,7 @@ static apr_status_t seek_seat(attempt_t *a)
     apr_status_t rv = fits(a);
     if (rv != APR_SUCCESS)
         return rv;
-    if (!paused(a) && fcgipm_queue_empty(board, a->pool, &a->g) && take_any(a)) {
+    if (!paused(a) && fcgipm_queue_empty(board, a->pool, &a->g) && fcgipm_seek(a)) {
         /* Others may have looked when we did: who finds too many with his seat in hand gives it back. */
         if (is_tight(a) && (rv = check_share(a, FCGIPM_ALL_TICKETS, 1)) != APR_SUCCESS)
             give_back(a->link, a->lease);
@@ -531,8 +451,37 @@ static apr_status_t connect_once(attempt_t *a, bool first)
     return APR_EAGAIN;
 }
 
+static bool may_keep(const attempt_t *a)
+{
+    uint32_t keep = a->wish->setting->keep_conn;
+    if (a->link->wake_fd < 0 || a->link->child == FCGIPM_NO_CHILD || !a->link->keeper_runs)
+        return false;
+    /* An external application may have fewer processes than we have seats: a kept connection could block it
+     * for others, so there it has to be asked for. */
+    return keep == FCGIPM_ON || (keep == FCGIPM_AUTO && !a->link->env.board->pool[a->pool].external);
+}
+
+static bool multiplexes(const attempt_t *a)
+{
+    const fcgipm_board_slot_t *slot = &a->link->env.board->slot[a->g.slot_first + a->lease->slot];
+    return a->g.concurrency > 1 && fcgipm_atom_peek(&slot->multiplexes);
+}
+
+/* May it share its connection? One that cannot be repeated must not depend on how others end. */
+static bool shares(const attempt_t *a)
+{
+    return !a->wish->fresh && multiplexes(a) && may_keep(a);
+}
+
 static apr_status_t connect_begin(attempt_t *a)
 {
+    a->joined = false;
+    if (shares(a)) {
+        a->lease->fd = fcgipm_trunk_join(a->link->trunks, a->pool, a->lease->slot, a->lease->generation);
+        a->joined = a->lease->fd >= 0;
+        if (a->joined)
+            return APR_SUCCESS;
+    }
     int64_t limit_us = a->wish->setting->connect_us;
     a->connect_us = apr_time_now();
     if (limit_us <= 0)
@@ -555,8 +504,18 @@ static apr_status_t seat_connect(attempt_t *a)
     if (rv == APR_EAGAIN)
         return rv;
     a->state = FCGIPM_ATTEMPT_SEEK;
-    lease->connect_us += apr_time_now() - a->connect_us;
+    if (!a->joined)
+        lease->connect_us += apr_time_now() - a->connect_us;
+    if (rv == APR_SUCCESS && a->joined) {
+        fcgipm_stat_reuses_add(a->link->env.board, a->pool, 1);
+        return rv;
+    }
     if (rv == APR_SUCCESS) {
+        int branch = shares(a) ? fcgipm_trunk_adopt(a->link->trunks, a->pool, lease->slot, lease->generation,
+                                                    lease->fd)
+                               : -1;
+        if (branch >= 0)
+            lease->fd = branch;
         fcgipm_stat_connects_add(a->link->env.board, a->pool, 1);
         return rv;
     }
@@ -586,16 +545,6 @@ static bool try_again(attempt_t *a, apr_status_t rv)
     a->tries++;
     a->state = FCGIPM_ATTEMPT_PAUSE;
     return true;
-}
-
-static bool may_keep(const attempt_t *a)
-{
-    uint32_t keep = a->wish->setting->keep_conn;
-    if (a->link->wake_fd < 0 || a->link->child == FCGIPM_NO_CHILD || !a->link->keeper_runs)
-        return false;
-    /* An external application may have fewer processes than we have seats: a kept connection could block it
-     * for others, so there it has to be asked for. */
-    return keep == FCGIPM_ON || (keep == FCGIPM_AUTO && !a->link->env.board->pool[a->pool].external);
 }
 
 static void lease_empty(fcgipm_lease_t *lease)
@@ -637,7 +586,8 @@ static apr_status_t attempt_failed(attempt_t *a, apr_status_t rv)
 static apr_status_t attempt_done(attempt_t *a)
 {
     fcgipm_board_t *board = a->link->env.board;
-    a->lease->keep = may_keep(a);
+    a->lease->shared = shares(a);
+    a->lease->keep = may_keep(a) && (shares(a) || !multiplexes(a)); /* its seat's next request shares again */
     fcgipm_atom_count(&board->slot[a->g.slot_first + a->lease->slot].begun, 1);
     fcgipm_stat_requests_add(board, a->pool, 1);
     return APR_SUCCESS;
@@ -875,6 +825,11 @@ bool fcgipm_lease_waited(const fcgipm_link_t *link, const fcgipm_lease_t *lease)
     return lease->keep && fcgipm_atom_peek(&link->parked[lease->pool]);
 }
 
+const char *fcgipm_lease_verdict(fcgipm_link_t *link, const fcgipm_lease_t *lease)
+{
+    return fcgipm_trunk_verdict(link->trunks, lease->fd);
+}
+
 /* What was looked at only. */
 static void read_rest(fcgipm_lease_t *lease)
 {
@@ -1078,6 +1033,7 @@ static apr_status_t link_destroy(void *data)
     fcgipm_link_tell_pending(link);
     for (uint32_t i = 0; i < FCGIPM_POOLS_MAX; i++)
         fcgipm_kept_free(link, i);
+    (void)fcgipm_trunks_destroy(link->trunks);
     pthread_mutex_destroy(&link->mutex);
     free(link->runtime_dir);
     free(link->waiting);
@@ -1100,7 +1056,8 @@ apr_status_t fcgipm_link_create(fcgipm_link_t **out, const fcgipm_link_env_t *en
         calloc(FCGIPM_CELLS_MAX, sizeof *link->waiting); /* pages that nobody touches cost nothing */
     pthread_mutex_init(&link->mutex, NULL);
     apr_pool_cleanup_register(pool, link, link_destroy, apr_pool_cleanup_null);
-    apr_status_t rv = link->waiting ? fcgipm_keeper_start(link) : APR_ENOMEM;
+    link->trunks = fcgipm_trunks_create();
+    apr_status_t rv = link->waiting && link->trunks ? fcgipm_keeper_start(link) : APR_ENOMEM;
     if (rv != APR_SUCCESS)
         return rv;
     if (link->wake_fd >= 0)

@@ -46,6 +46,7 @@ typedef struct fcgipm_lease {
     bool reused;         /* a kept connection: the application may just be closing it */
     bool keep;           /* FCGI_KEEP_CONN shall be asked for */
     bool taken_over;
+    bool shared;                  /* other requests are on its connection */
     bool cut;                     /* the request was not sent whole: a linger cannot keep the connection */
     int64_t queue_us, connect_us; /* how long it took */
     size_t unread;    /* bytes of the last answer that were looked at only, see fcgipm_lease_waited */
@@ -109,6 +110,7 @@ typedef struct fcgipm_attempt {
     uint64_t word;
     fcgipm_addr_t addr; /* CONNECT */
     char address[256];
+    bool joined; /* no connect: a branch of a trunk */
     int64_t connect_us, connect_until_us;
     int64_t pause_us; /* of a full backlog */
     int64_t wake_us;  /* CONNECT, PAUSE: look again then */
@@ -167,6 +169,9 @@ void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lea
  * at (MSG_PEEK) and not read, lease->unread says how much: reading wakes an application that waits for its
  * next request, so that is sent first. */
 bool fcgipm_lease_waited(const fcgipm_link_t *link, const fcgipm_lease_t *lease);
+
+/* If the connection's end was our own doing: why. NULL: it was not. Before the lease is given back. */
+const char *fcgipm_lease_verdict(fcgipm_link_t *link, const fcgipm_lease_t *lease);
 
 /* The request takes long: tell the manager, which may look at what its worker does. Never waits. */
 void fcgipm_lease_slow(fcgipm_link_t *link, const fcgipm_lease_t *lease);

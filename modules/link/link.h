@@ -2,12 +2,13 @@
 #ifndef FCGIPM_LINK_LINK_H
 #define FCGIPM_LINK_LINK_H
 /*
- * What: the inside of a link, for lease.c, kept.c and keeper.c only.
+ * What: the inside of a link, for lease.c, seek.c, kept.c and keeper.c only.
  * Always true: 1. one mutex guards every list here; it is held for memory and for a seat's CAS, never across
  * a call that may wait; 2. who takes an entry out of a list owns its descriptor.
  */
 #include <pthread.h>
 #include "link/lease.h"
+#include "link/trunk.h"
 #include "share/msg.h"
 #include "wire/mux.h"
 
@@ -49,6 +50,7 @@ struct fcgipm_link {
     unsigned kept; /* connections in the stacks */
     fcgipm_kept_stack_t *stacks[FCGIPM_POOLS_MAX];
     fcgipm_linger_t *lingers;
+    fcgipm_trunks_t *trunks; /* with a lock of its own, never taken under `mutex` */
     /* Requests that wait in a queue on a nest, by cell. Who wants to touch one takes it out and puts it back;
      * its owner waits for that when it wants to go on. */
     _Atomic(fcgipm_attempt_t *) *waiting;
@@ -79,6 +81,12 @@ void fcgipm_kept_close(fcgipm_link_t *link, fcgipm_kept_t *kept);
 
 /* Free a pool's empty stack. */
 void fcgipm_kept_free(fcgipm_link_t *link, uint32_t pool);
+
+/* seek.c: never past those who wait, so its callers look at the queue first */
+/* Take a free seat of a->pool; a->lease has it, perhaps with a kept connection. False: there is none. */
+bool fcgipm_seek(fcgipm_attempt_t *a);
+/* The seat is ours, with this word. */
+void fcgipm_seek_hold(fcgipm_attempt_t *a, uint32_t seat, uint64_t word);
 
 /* keeper.c */
 apr_status_t fcgipm_keeper_start(fcgipm_link_t *link);

@@ -457,10 +457,12 @@ static verdict_t on_client_gone(job_t *job, int *status)
 
 static verdict_t on_failure(job_t *job, apr_status_t rv, int *status)
 {
-    const char *refused = fcgipm_reply_fault(job->reply);
+    const char *refused = fcgipm_reply_fault(job->reply),
+               *ours = fcgipm_lease_verdict(job->link, &job->lease);
     bool again = !refused && may_repeat(job, rv);
 
-    release(job, FCGIPM_LEASE_BROKEN);
+    release(job, ours ? FCGIPM_LEASE_CLOSE : FCGIPM_LEASE_BROKEN);
+    refused = refused ? refused : ours;
     if (again) {
         LOG_JOB(job, APLOG_INFO, "FPM0615", 0, job->x.fault.sentence, "tried again");
         return AGAIN;
@@ -678,7 +680,9 @@ static int step_exchange(job_t *job)
         (void)fcgipm_exchange_left(&job->x);
         return exchanged(job, rv);
     }
-    rv = fcgipm_exchange_step(&job->x, &events);
+    rv = job->lease.shared && fcgipm_exchange_full(&job->x) && fcgipm_lease_verdict(job->link, &job->lease)
+             ? fcgipm_exchange_cut(&job->x)
+             : fcgipm_exchange_step(&job->x, &events);
     if (rv != APR_EAGAIN)
         return exchanged(job, rv);
     until_us = fcgipm_exchange_limit(&job->x);
@@ -689,6 +693,8 @@ static int step_exchange(job_t *job)
         client = (short)(client | (fcgipm_exchange_starved(&job->x) ? POLLIN : 0));
         if (fcgipm_reply_due_us(job->reply) < until_us)
             until_us = fcgipm_reply_due_us(job->reply);
+        if (job->lease.shared && fcgipm_exchange_full(&job->x) && apr_time_now() + GONE_ASK_US < until_us)
+            until_us = apr_time_now() + GONE_ASK_US; /* its end is no event while it is not read */
         if (stalled_until(job) < until_us)
             until_us = stalled_until(job);
         if (fcgipm_exchange_starved(&job->x) && apr_time_now() + body_pause(job) < until_us)
