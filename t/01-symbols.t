@@ -12,6 +12,7 @@ plan skip_all => 'no nm here' unless `nm --version 2>/dev/null`;
 my %nouns = (
     'link/keeper'  => [qw(keeper link lease)],
     'link/kept'    => [qw(kept link)],
+    'link/trunk'   => [qw(trunk trunks)],
     'link/lease'   => [qw(lease link attempt parked)],
     'pm/isolate_unix' => [qw(jail)],
     'share/board'  => [qw(board registry)],

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <apr_strings.h>
 #include <apr_time.h>
+#include "core/clock.h"
 
 #define STDIN_RECORD_MAX 65528u /* the largest multiple of 8 */
 #define GONE_ASK_MS      500
@@ -25,7 +26,7 @@ void fcgipm_exchange_init(fcgipm_exchange_t *x, const fcgipm_exchange_ops_t *ops
     x->phase = FCGIPM_PHASE_NOTHING_SENT;
     fcgipm_mux_init(&x->mux, &x->stream, 1);
     x->id = fcgipm_mux_begin(&x->mux, x);
-    x->started_us = x->last_us = apr_time_now();
+    x->started_us = x->last_us = fcgipm_clock_us();
 }
 
 void fcgipm_exchange_sent(fcgipm_exchange_t *x, size_t len, int64_t at_us)
@@ -141,7 +142,7 @@ static apr_status_t step_out(fcgipm_exchange_t *x, bool *progress)
         return APR_SUCCESS;
     }
     *progress = true;
-    sent(x, (size_t)n, apr_time_now());
+    sent(x, (size_t)n, fcgipm_clock_us());
     x->out_done = (x->head_ends || x->body_eof) && !staged(x) && x->head_sent == x->head_len;
     return APR_SUCCESS;
 }
@@ -280,7 +281,7 @@ static apr_status_t step_in(fcgipm_exchange_t *x, bool *progress)
     if (n <= 0)
         return broken_off(x, n < 0 ? errno : APR_SUCCESS);
     *progress = true;
-    x->last_us = apr_time_now();
+    x->last_us = fcgipm_clock_us();
     if (x->traced && x->ops->trace)
         x->ops->trace(x->ctx, false, (const unsigned char *)data, (size_t)n);
     begun(x);
@@ -305,7 +306,7 @@ static int64_t silence_us(const fcgipm_exchange_t *x)
 
 static apr_status_t check_limits(fcgipm_exchange_t *x)
 {
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     if (x->starved || x->full)
         x->last_us = now_us; /* it is not the application that is silent */
     if (x->deadline_us && now_us >= x->deadline_us)
@@ -358,7 +359,9 @@ apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events)
         if (rv != APR_SUCCESS && rv != APR_EAGAIN)
             return failed(x, rv, "answer", "the answer could not be passed on");
     } while (x->full && x->ops->room(x->ctx)); /* what was flushed has made room */
-    *events = (short)((x->full ? 0 : POLLIN) | (x->out_done || (x->starved && !staged(x)) ? 0 : POLLOUT));
+    *events =
+        (short)((x->full ? 0 : POLLIN) |
+                (x->out_done || (x->starved && !staged(x) && x->head_sent == x->head_len) ? 0 : POLLOUT));
     return APR_EAGAIN;
 }
 
@@ -391,7 +394,7 @@ apr_status_t fcgipm_exchange_left(fcgipm_exchange_t *x)
 
 static int wait_ms(const fcgipm_exchange_t *x)
 {
-    int64_t now_us = apr_time_now(), at_us = fcgipm_exchange_limit(x);
+    int64_t now_us = fcgipm_clock_us(), at_us = fcgipm_exchange_limit(x);
     if (x->ops->gone)
         at_us = less(at_us, now_us + GONE_ASK_MS * 1000);
     if (at_us == INT64_MAX)
@@ -401,7 +404,7 @@ static int wait_ms(const fcgipm_exchange_t *x)
 
 apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x)
 {
-    int64_t asked_us = apr_time_now();
+    int64_t asked_us = fcgipm_clock_us();
     for (;;) {
         short events;
         apr_status_t rv = fcgipm_exchange_step(x, &events);
@@ -412,7 +415,7 @@ apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x)
         if (n < 0 && errno != EINTR)
             return failed(x, errno, "poll", "cannot wait for the application");
         bool client_event = n > 0 && pfds[1].revents;
-        int64_t now_us = apr_time_now();
+        int64_t now_us = fcgipm_clock_us();
         if (!x->ops->gone || !(client_event || now_us - asked_us >= GONE_ASK_MS * 1000))
             continue;
         asked_us = now_us;
@@ -426,6 +429,11 @@ apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x)
 void fcgipm_exchange_linger(fcgipm_exchange_t *x, fcgipm_link_t *link, fcgipm_lease_t *lease,
                             int64_t grace_us, int64_t limit_us)
 {
+    if (x->result.ended) { /* it has given all: only we could not take it */
+        lease->unread = x->result.unread;
+        fcgipm_lease_release(link, lease, x->result.reusable ? FCGIPM_LEASE_KEEP : FCGIPM_LEASE_CLOSE, true);
+        return;
+    }
     lease->cut = !x->out_done || x->out_error;
     fcgipm_lease_linger(link, lease, &x->mux, x->id, grace_us, limit_us);
 }

@@ -71,7 +71,7 @@ typedef struct fcgipm_exchange {
     int64_t firstbyte_us; /* longest wait for the first byte of the answer, 0 = as read_us */
     int64_t slow_us;      /* tell ops->slow after this time, 0 = never */
     bool traced;          /* tell ops->trace */
-    int64_t deadline_us;  /* apr_time_now() limit of the whole request, 0 = none */
+    int64_t deadline_us;  /* fcgipm_clock_us() limit of the whole request, 0 = none */
     fcgipm_exchange_result_t result;
     fcgipm_fault_t fault; /* why it ended, when not well; phase says how far it had come */
     /* private */
@@ -119,7 +119,7 @@ static inline bool fcgipm_exchange_full(const fcgipm_exchange_t *x)
 }
 /* The caller knows that the connection has come to its end. Returns APR_EOF. */
 apr_status_t fcgipm_exchange_cut(fcgipm_exchange_t *x);
-/* When the next limit of it is over, apr_time_now() clock; INT64_MAX: there is none. */
+/* When the next limit of it is over, fcgipm_clock_us() clock; INT64_MAX: there is none. */
 int64_t fcgipm_exchange_limit(const fcgipm_exchange_t *x);
 /* The caller found out that the client has left: the fault of it. Returns APR_ECONNABORTED. */
 apr_status_t fcgipm_exchange_left(fcgipm_exchange_t *x);

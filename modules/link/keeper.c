@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <apr_time.h>
+#include "core/clock.h"
 #include "link/link.h"
 #include "link/peer.h"
 
@@ -81,7 +82,14 @@ static void linger_end(fcgipm_link_t *link, fcgipm_linger_t *l, fcgipm_lease_end
             break;
         }
     pthread_mutex_unlock(&link->mutex);
+    /* As a kept connection is watched: it may be another request's in a moment, whose answer is no event for
+     * us. */
+    if (end == FCGIPM_LEASE_KEEP) {
+        fcgipm_keeper_watch(link, l->lease.fd);
+        l->lease.reused = true;
+    }
     fcgipm_lease_release(link, &l->lease, end, complete);
+    free(l->what);
     free(l);
 }
 
@@ -180,7 +188,7 @@ static fcgipm_linger_t *linger_due(fcgipm_link_t *link, int64_t now_us)
 
 static void lingers_tick(fcgipm_link_t *link)
 {
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     fcgipm_linger_t *l;
     while ((l = linger_due(link, now_us)) != NULL) {
         if (is_due(l->limit_at, now_us))
@@ -194,7 +202,7 @@ void fcgipm_lease_linger(fcgipm_link_t *link, fcgipm_lease_t *lease, const struc
                          unsigned id, int64_t grace_us, int64_t limit_us)
 {
     unsigned char record[8];
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     size_t streams = mux->stream_count;
     fcgipm_linger_t *l = calloc(1, sizeof *l + streams * sizeof l->streams[0]);
     /* Nobody tells us when an external application without kept connections is free: it has a queue of its
@@ -206,6 +214,7 @@ void fcgipm_lease_linger(fcgipm_link_t *link, fcgipm_lease_t *lease, const struc
         return;
     }
     l->lease = *lease;
+    l->lease.what = l->what = lease->what ? strdup(lease->what) : NULL; /* it outlives its request */
     l->lease.reused = false; /* watched in another way from now on */
     l->mux = *mux;
     memcpy(l->streams, mux->streams, streams * sizeof l->streams[0]);
@@ -230,6 +239,7 @@ void fcgipm_lease_linger(fcgipm_link_t *link, fcgipm_lease_t *lease, const struc
     pthread_mutex_unlock(&link->mutex);
     if (late) {
         fcgipm_lease_release(link, &l->lease, FCGIPM_LEASE_CLOSE, false);
+        free(l->what);
         free(l);
         return;
     }
@@ -257,7 +267,7 @@ static void lingers_watch(fcgipm_link_t *link)
 
 static int keeper_timeout_ms(fcgipm_link_t *link)
 {
-    int64_t now_us = apr_time_now(), wait_us = INT64_MAX;
+    int64_t now_us = fcgipm_clock_us(), wait_us = INT64_MAX;
     pthread_mutex_lock(&link->mutex);
     for (const fcgipm_linger_t *l = link->lingers; l; l = l->next) {
         if (l->grace_at && l->grace_at - now_us < wait_us)
@@ -269,7 +279,7 @@ static int keeper_timeout_ms(fcgipm_link_t *link)
         wait_us = SWEEP_MS * 1000;
     if (fcgipm_atom_get(&link->parked_all) && wait_us > TEND_MS * 1000)
         wait_us = TEND_MS * 1000;
-    link->asleep = wait_us == INT64_MAX;
+    link->asleep = wait_us > TEND_MS * 1000; /* longer than who comes now may have to wait */
     pthread_mutex_unlock(&link->mutex);
     if (wait_us == INT64_MAX)
         return -1;
@@ -306,20 +316,20 @@ static void *keeper_main(void *ctx)
 {
     fcgipm_link_t *link = ctx;
     unsigned char *buffer = malloc(DISCARD_SIZE);
-    int64_t swept_us = apr_time_now(), tended_us = swept_us;
+    int64_t swept_us = fcgipm_clock_us(), tended_us = swept_us;
     while (buffer && !keeper_stopping(link)) {
         struct epoll_event events[32];
         int n = epoll_wait(link->epoll_fd, events, 32, keeper_timeout_ms(link));
         for (int i = 0; i < n; i++)
             keeper_event(link, &events[i], buffer);
         lingers_tick(link);
-        if (apr_time_now() - tended_us >= TEND_MS * 1000 - 1000) {
-            tended_us = apr_time_now();
+        if (fcgipm_clock_us() - tended_us >= TEND_MS * 1000 - 1000) {
+            tended_us = fcgipm_clock_us();
             fcgipm_parked_tend(link);
         }
-        if (apr_time_now() - swept_us < SWEEP_MS * 1000 - 1000)
+        if (fcgipm_clock_us() - swept_us < SWEEP_MS * 1000 - 1000)
             continue;
-        swept_us = apr_time_now();
+        swept_us = fcgipm_clock_us();
         close_stale(link);
         fcgipm_link_tell_pending(link);
     }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <apr_strings.h>
 #include <apr_time.h>
+#include "core/clock.h"
 #include "link/link.h"
 #include "link/peer.h"
 #include "share/stat.h"
@@ -40,7 +41,7 @@ static apr_status_t tell(const fcgipm_link_t *link, uint32_t type, uint32_t pool
 /* With what was asked for, for the manager's log. */
 static apr_status_t tell_about(const fcgipm_link_t *link, uint32_t type, const fcgipm_lease_t *lease)
 {
-    int64_t ms = (apr_time_now() - lease->since_us) / 1000;
+    int64_t ms = (fcgipm_clock_us() - lease->since_us) / 1000;
     fcgipm_msg_t msg = {.version = FCGIPM_MSG_VERSION,
                         .type = type,
                         .pool = lease->pool,
@@ -95,9 +96,10 @@ void fcgipm_link_tell_pending(fcgipm_link_t *link)
 
 static void tell_need(fcgipm_link_t *link, uint32_t pool)
 {
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     uint64_t last_us = fcgipm_atom_peek(&link->need_us[pool]);
-    if (link->env.board->pool[pool].external || now_us - (int64_t)last_us < NEED_PAUSE_US)
+    if (link->env.board->pool[pool].external ||
+        (now_us >= (int64_t)last_us && now_us - (int64_t)last_us < NEED_PAUSE_US))
         return;
     fcgipm_atom_put(&link->need_us[pool], (uint64_t)now_us);
     (void)tell(link, FCGIPM_MSG_NEED, pool, 0, 0);
@@ -211,7 +213,7 @@ static apr_status_t check_share(const attempt_t *a, uint64_t ticket, uint32_t co
 
 static apr_status_t check_limits(attempt_t *a)
 {
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     if (a->wish->gone && now_us - a->asked_us >= SLICE_US) {
         a->asked_us = now_us;
         if (a->wish->gone(a->wish->ctx))
@@ -231,7 +233,7 @@ static int64_t slice_us(const attempt_t *a)
 {
     const fcgipm_board_pool_t *p = &a->link->env.board->pool[a->pool];
     int64_t slice = !p->external && fcgipm_atom_get(&p->starting) == 0 ? NEED_US : SLICE_US;
-    int64_t left = a->until_us ? a->until_us - apr_time_now() : slice;
+    int64_t left = a->until_us ? a->until_us - fcgipm_clock_us() : slice;
     return left < slice ? (left > 0 ? left : 1) : slice;
 }
 
@@ -353,8 +355,9 @@ static apr_status_t queue_up(attempt_t *a)
                                 "all processes of pool %s are busy and its queue of %u is full", pool_name(a),
                                 a->wish->setting->queue_length);
     }
+    uint64_t seen = a->word; /* a grant that has come already is still to be found */
     rv = check_share(a, fcgipm_cell_payload(a->word), 0); /* others may have joined with us */
-    if (rv != APR_SUCCESS && fcgipm_queue_leave(board, a->pool, a->cell, &a->word)) {
+    if (rv != APR_SUCCESS && fcgipm_queue_leave(board, a->pool, a->cell, &seen)) {
         fcgipm_stat_queue_full_add(board, a->pool, 1);
         return rv;
     }
@@ -431,7 +434,7 @@ static apr_status_t seat_address(attempt_t *a)
 /* APR_EAGAIN: not yet, state CONNECT. */
 static apr_status_t connect_once(attempt_t *a, bool first)
 {
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     apr_status_t rv;
     if (first || a->poll_fd < 0)
         rv = fcgipm_peer_connect(a->lease->fd, &a->addr);
@@ -483,7 +486,7 @@ static apr_status_t connect_begin(attempt_t *a)
             return APR_SUCCESS;
     }
     int64_t limit_us = a->wish->setting->connect_us;
-    a->connect_us = apr_time_now();
+    a->connect_us = fcgipm_clock_us();
     if (limit_us <= 0)
         limit_us = CONNECT_DEFAULT_US;
     if (a->wish->deadline_us)
@@ -505,7 +508,7 @@ static apr_status_t seat_connect(attempt_t *a)
         return rv;
     a->state = FCGIPM_ATTEMPT_SEEK;
     if (!a->joined)
-        lease->connect_us += apr_time_now() - a->connect_us;
+        lease->connect_us += fcgipm_clock_us() - a->connect_us;
     if (rv == APR_SUCCESS && a->joined) {
         fcgipm_stat_reuses_add(a->link->env.board, a->pool, 1);
         return rv;
@@ -537,8 +540,9 @@ static bool try_again(attempt_t *a, apr_status_t rv)
     if (refused)
         fcgipm_link_tell(a->link, FCGIPM_MSG_BAD, lease->pool, lease->slot, lease->generation);
     a->avoid = lease->slot;
+    a->poll_fd = -1;
     give_back(a->link, lease);
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     if (!refused || a->tries >= TRIES_MAX || (a->wish->deadline_us && now_us >= a->wish->deadline_us))
         return false;
     a->wake_us = now_us + (int64_t)a->tries * a->tries * 5000;
@@ -556,7 +560,7 @@ static void lease_empty(fcgipm_lease_t *lease)
 void fcgipm_attempt_begin(attempt_t *a, fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_wish_t *wish,
                           fcgipm_fault_t *fault)
 {
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     memset(a, 0, offsetof(attempt_t, address));
     a->link = link;
     a->wish = wish;
@@ -599,16 +603,16 @@ apr_status_t fcgipm_attempt_step(attempt_t *a)
     for (;;) {
         apr_status_t rv;
         if (a->state == FCGIPM_ATTEMPT_PAUSE) {
-            if (apr_time_now() < a->wake_us)
+            if (fcgipm_clock_us() < a->wake_us)
                 return APR_EAGAIN;
             a->state = FCGIPM_ATTEMPT_SEEK;
-            a->seek_us = apr_time_now();
+            a->seek_us = fcgipm_clock_us();
         }
         if (a->state != FCGIPM_ATTEMPT_CONNECT) {
             rv = take_seat(a);
             if (rv == APR_EAGAIN)
                 return rv;
-            lease->queue_us += (lease->sent_us ? lease->sent_us : apr_time_now()) - a->seek_us;
+            lease->queue_us += (lease->sent_us ? lease->sent_us : fcgipm_clock_us()) - a->seek_us;
             if (rv != APR_SUCCESS)
                 return attempt_failed(a, rv);
             if (lease->fd >= 0)
@@ -643,18 +647,18 @@ static void tend(const attempt_t *a)
 static bool sleep_in_queue(attempt_t *a, int64_t limit_us)
 {
     fcgipm_board_t *board = a->link->env.board;
-    int64_t until_us = apr_time_now() + limit_us, nap_us = slice_us(a);
+    int64_t until_us = fcgipm_clock_us() + limit_us, nap_us = slice_us(a);
     fcgipm_queue_wait(board, a->cell, a->word, less(nap_us, limit_us));
     tend(a);
     return fcgipm_atom_get(&board->cell[a->cell]) != a->word || nap_us < limit_us ||
-           apr_time_now() < until_us;
+           fcgipm_clock_us() < until_us;
 }
 
 bool fcgipm_attempt_sleep(attempt_t *a, int64_t limit_us)
 {
     if (a->state == FCGIPM_ATTEMPT_QUEUED)
         return sleep_in_queue(a, limit_us);
-    int64_t left_us = a->wake_us - apr_time_now();
+    int64_t left_us = a->wake_us - fcgipm_clock_us();
     bool whole = left_us <= limit_us;
     if (!whole)
         left_us = limit_us;
@@ -728,9 +732,16 @@ static attempt_t *take_out(fcgipm_link_t *link, uint32_t cell)
     return atomic_exchange(&link->waiting[cell], NULL);
 }
 
-static void put_back(attempt_t *a)
+static void ring_one(void *ctx, uint32_t cell);
+
+/* seen: its cell when it was taken out. Who granted it meanwhile did not find it. */
+static void put_back(attempt_t *a, uint64_t seen)
 {
-    fcgipm_atom_set(&a->link->waiting[a->cell], a);
+    fcgipm_link_t *link = a->link;
+    uint32_t cell = a->cell;
+    fcgipm_atom_set(&link->waiting[cell], a);
+    if (fcgipm_atom_get(&link->env.board->cell[cell]) != seen)
+        ring_one(link, cell);
 }
 
 void fcgipm_attempt_unpark(attempt_t *a)
@@ -760,12 +771,12 @@ static void ring_one(void *ctx, uint32_t cell)
     if (!a)
         return; /* it is awake, and looks */
     fcgipm_nest_ring(a->nest);
-    put_back(a);
+    fcgipm_atom_set(&a->link->waiting[cell], a);
 }
 
-static bool must_wake(const attempt_t *a, bool all, int64_t now_us)
+static bool must_wake(const attempt_t *a, uint64_t seen, bool all, int64_t now_us)
 {
-    if (fcgipm_atom_get(&a->link->env.board->cell[a->cell]) != a->word)
+    if (seen != a->word)
         return all || a->handed_fd < 0; /* (who was handed a connection has its answer to wake it) */
     return all && parked_due(a, now_us);
 }
@@ -775,20 +786,21 @@ static bool must_wake(const attempt_t *a, bool all, int64_t now_us)
 static bool ring_pool(fcgipm_link_t *link, uint32_t pool, const fcgipm_geometry_t *g, bool all,
                       attempt_t *sample)
 {
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     bool found = false;
     for (uint32_t cell = g->cell_first; cell < g->cell_first + g->cell_count; cell++) {
         attempt_t *a =
             atomic_load_explicit(&link->waiting[cell], memory_order_relaxed) ? take_out(link, cell) : NULL;
         if (!a)
             continue;
-        if (must_wake(a, all, now_us)) {
+        uint64_t seen = fcgipm_atom_get(&link->env.board->cell[cell]);
+        if (must_wake(a, seen, all, now_us)) {
             fcgipm_nest_ring(a->nest);
         } else if (!found) {
             found = true;
             *sample = (attempt_t){.link = link, .pool = pool, .g = a->g, .cell = cell, .word = a->word};
         }
-        put_back(a);
+        put_back(a, seen);
     }
     return found;
 }
@@ -852,11 +864,12 @@ static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_g
     uint32_t cell, flags = fcgipm_atom_get(&board->pool[lease->pool].flags);
     uint64_t word;
     bool head;
-    if ((flags & FCGIPM_POOL_PAUSED) || !fcgipm_queue_first(board, g, link->child, &cell, &word, &head))
+    if ((flags & FCGIPM_POOL_PAUSED) || fcgipm_seat_state(lease->word) != FCGIPM_SEAT_BUSY ||
+        !fcgipm_queue_first(board, g, link->child, &cell, &word, &head))
         return false;
     if (head)
         fcgipm_atom_put(&link->streak[lease->pool], 0);
-    else if (apr_time_now() - lease->since_us > STREAK_US)
+    else if (fcgipm_clock_us() - lease->since_us > STREAK_US)
         return false; /* beside a slow request a new connection costs nothing: strict order */
     else if (fcgipm_atom_add(&link->streak[lease->pool], 1) >= STREAK_MAX) {
         fcgipm_atom_put(&link->streak[lease->pool], 0);
@@ -867,7 +880,7 @@ static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_g
         return false;
     if (a->wish->fresh || a->avoid == lease->slot || a->handed_fd >= 0 ||
         !fcgipm_queue_hand(board, cell, word, lease->seat, lease->word)) {
-        put_back(a);
+        put_back(a, word);
         return false;
     }
     ssize_t n = 0;
@@ -877,12 +890,12 @@ static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_g
     a->handed_fd = lease->fd;
     a->handed_watched = lease->reused;
     a->handed_sent = n > 0 ? (size_t)n : 0;
-    a->handed_us = apr_time_now();
+    a->handed_us = fcgipm_clock_us();
     /* What is not all of the request needs its own thread now, not at the answer. */
     bool all = a->wish->opening_ends && n == (ssize_t)a->wish->opening_len;
     if (!all || !fcgipm_nest_app(a->nest, lease->fd, POLLIN))
         fcgipm_nest_ring(a->nest);
-    put_back(a);
+    fcgipm_atom_set(&link->waiting[cell], a); /* (its owner rang already, if need be) */
     return true;
 }
 
@@ -974,7 +987,7 @@ apr_status_t fcgipm_lease_script(fcgipm_link_t *link, const char *path, int64_t 
     fcgipm_board_t *board = link->env.board;
     size_t len = strlen(path);
     uint64_t key = fcgipm_board_script_key(path, len);
-    int64_t until_us = apr_time_now() + timeout_us, asked_us = 0;
+    int64_t until_us = fcgipm_clock_us() + timeout_us, asked_us = 0;
     if (len >= FCGIPM_MSG_PATH_MAX)
         return fcgipm_fault_set(fault, APR_ENOPROC, "script", "the program's path is too long");
     fcgipm_msg_t msg = {.version = FCGIPM_MSG_VERSION, .type = FCGIPM_MSG_SCRIPT, .path_len = (uint32_t)len};
@@ -983,7 +996,7 @@ apr_status_t fcgipm_lease_script(fcgipm_link_t *link, const char *path, int64_t 
         uint32_t seen = fcgipm_atom_get(&board->script_changes);
         if (script_find(board, key, pool))
             return APR_SUCCESS;
-        int64_t now_us = apr_time_now();
+        int64_t now_us = fcgipm_clock_us();
         if (now_us >= until_us)
             return fcgipm_fault_set(fault, APR_TIMEUP, "script", "no pool was made for %s", path);
         if (now_us - asked_us >= NEED_US) {

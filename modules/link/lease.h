@@ -53,7 +53,7 @@ typedef struct fcgipm_lease {
     size_t sent;      /* bytes of wish->opening that have been sent already */
     int64_t sent_us;  /* when */
     const char *what; /* the request, for the manager's log; set by the caller, borrowed; or NULL */
-    int64_t since_us; /* apr_time_now() when the lease was given */
+    int64_t since_us; /* fcgipm_clock_us() when the lease was given */
 } fcgipm_lease_t;
 
 /* What requests may hold of httpd's threads. */
@@ -72,7 +72,7 @@ typedef struct fcgipm_wish {
     const fcgipm_share_t *share;     /* may be NULL: no bound */
     bool fresh;                      /* do not use a kept connection (the request could not be repeated) */
     uint32_t avoid_seat_slot; /* slot number to avoid if another is free (the retry rule); UINT32_MAX none */
-    int64_t deadline_us;      /* apr_time_now() limit over all, 0 = none */
+    int64_t deadline_us;      /* fcgipm_clock_us() limit over all, 0 = none */
     /* What the request begins with (BEGIN_REQUEST, PARAMS, ...), may be NULL: a thread of this child that
      * hands its connection to a waiting request sends it, so that the application goes on at once. With
      * KEEP_CONN. */

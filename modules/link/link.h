@@ -29,7 +29,8 @@ typedef struct fcgipm_linger {
     fcgipm_lease_t lease;
     fcgipm_mux_t mux;
     unsigned id;
-    int64_t grace_at, limit_at; /* apr_time_now(); 0 = none, or over */
+    char *what;                 /* malloc'ed, the lease's */
+    int64_t grace_at, limit_at; /* fcgipm_clock_us(); 0 = none, or over */
     bool deaf;                  /* the read side is shut down: only a hang-up says that it has finished */
     fcgipm_mux_stream_t streams[];
 } fcgipm_linger_t;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 apr_status_t fcgipm_peer_open(int *fd, const fcgipm_addr_t *addr)
@@ -40,6 +41,12 @@ bool fcgipm_peer_silent(int fd)
         n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     return n < 0 && errno == EAGAIN;
+}
+
+int fcgipm_peer_unacked(int fd)
+{
+    int bytes = 0;
+    return fd >= 0 && ioctl(fd, TIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
 bool fcgipm_peer_refused(apr_status_t status)

@@ -22,6 +22,8 @@ apr_status_t fcgipm_peer_connected(int fd);
 /* An idle connection is usable if it is open and silent: EOF means closed, bytes that nobody asked for mean
  * that the two sides no longer agree. */
 bool fcgipm_peer_silent(int fd);
+/* Bytes sent that the other side has not acknowledged (TCP) or read (unix); 0: none, or nobody knows. */
+int fcgipm_peer_unacked(int fd);
 /* Might another worker, or the same one a moment later, take the connection that failed with `status`? */
 bool fcgipm_peer_refused(apr_status_t status);
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which seat a request gets, when there is a free one. */
 #include <unistd.h>
+#include "core/clock.h"
 #include "link/link.h"
 #include "link/peer.h"
 #include "share/stat.h"
@@ -26,7 +27,7 @@ void fcgipm_seek_hold(attempt_t *a, uint32_t seat, uint64_t word)
     const fcgipm_board_slot_t *slot = &a->link->env.board->slot[a->g.slot_first + lease->slot];
     lease->generation = fcgipm_atom_peek(&slot->generation);
     lease->pid = fcgipm_atom_peek(&slot->pid);
-    lease->since_us = apr_time_now();
+    lease->since_us = fcgipm_clock_us();
 }
 
 static bool wanted(const fcgipm_kept_t *kept, void *ctx)

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#include <apr_time.h>
+#include "core/clock.h"
 #include "wire/record.h"
 #include "wire/span.h"
 
@@ -159,7 +159,7 @@ static void set_over(branch_t *b, bool over)
     trunk_t *t = b->trunk;
     if (over == (b->over_us != 0))
         return;
-    b->over_us = over ? apr_time_now() : 0;
+    b->over_us = over ? fcgipm_clock_us() : 0;
     if (!t)
         return;
     t->over += over ? 1 : -1u;
@@ -519,7 +519,7 @@ static void on_event(fcgipm_trunks_t *all, const struct epoll_event *ev)
 /* Who has had time enough holds up nobody any longer. */
 static void cut_late(fcgipm_trunks_t *all)
 {
-    int64_t now_us = apr_time_now();
+    int64_t now_us = fcgipm_clock_us();
     for (branch_t *b = all->branches, *next; b; b = next) {
         next = b->next;
         if (b->over_us && (now_us < b->over_us || now_us - b->over_us >= PATIENCE_US)) {

@@ -206,9 +206,9 @@ bool fcgipm_queue_first(const fcgipm_board_t *board, const fcgipm_geometry_t *g,
         uint64_t w = fcgipm_atom_get(&board->cell[i]), ticket = fcgipm_cell_payload(w);
         if (fcgipm_cell_state(w) != FCGIPM_CELL_WAITING)
             continue;
-        if (fcgipm_cell_child(w) != child) {
+        if (fcgipm_cell_child(w) != child || !(w & FCGIPM_CELL_PARKED)) {
             others = ticket < others ? ticket : others;
-        } else if ((w & FCGIPM_CELL_PARKED) && ticket < mine) {
+        } else if (ticket < mine) {
             mine = ticket;
             *cell = i;
             *word = w;

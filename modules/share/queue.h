@@ -70,7 +70,8 @@ bool fcgipm_queue_leave(fcgipm_board_t *board, uint32_t pool, uint32_t cell, uin
  * after the step. Never grants a DRAINING seat: that closes. */
 bool fcgipm_queue_offer(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t seat,
                         uint64_t *word, fcgipm_seat_event_t event, unsigned owner);
-/* The first of `child`'s parked waiters. *head: nobody of another child came before it. */
+/* The first of `child`'s parked waiters. *head: nobody came before it, of another child or asleep on his
+ * cell. */
 bool fcgipm_queue_first(const fcgipm_board_t *board, const fcgipm_geometry_t *g, unsigned child,
                         uint32_t *cell, uint64_t *word, bool *head);
 /* Grant a seat, BUSY with seat_word, to that waiter, who gets its connection, too. False: it has left. */
