@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "pm/daemon.h"
 #include "pm/pidfd.h"
+#include "pm/seats.h"
 #include "share/board.h"
 #include "share/queue.h"
 #include "share/wake.h"
@@ -150,9 +151,13 @@ void fcgipm_alive_look(fcgipm_worker_t *w)
     bool stopped = w->state == FCGIPM_SLOT_READY && w->pid > 1 && !fcgipm_worker_busy(w) &&
                    fcgipm_pidfd_stat(w->pid, &stat) && stat.state == 'T';
 
-    w->stopped_looks = stopped ? w->stopped_looks + 1 : 0;
+    /* Who shut its places meant to tell us (HUNG) and could not. */
+    bool shut = w->state == FCGIPM_SLOT_READY && w->pid > 1 &&
+                fcgipm_seats_closed(w->app->manager->board, &w->app->geometry, w->slot);
+
+    w->stopped_looks = stopped || shut ? w->stopped_looks + 1 : 0;
     if (w->stopped_looks < STOPPED_MAX)
         return;
     w->stopped_looks = 0;
-    replace(w, "is stopped (SIGSTOP)");
+    replace(w, stopped ? "is stopped (SIGSTOP)" : "all of its places are shut and nobody said why");
 }

@@ -53,10 +53,29 @@ static bool named_by(const fcgipm_world_t *world, const fcgipm_app_t *app)
     return false;
 }
 
+/* The parent has found its old row in use, and we may have forgotten the pool just then. */
+static void keep_row(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
+{
+    fcgipm_registry_pool_t *row = &m->registry->pool[p->index];
+
+    row->external = p->setting->connect != NULL;
+    row->key = p->key;
+    row->fingerprint = p->fingerprint;
+    row->geometry = p->geometry;
+    fcgipm_atom_set(&row->used, 1);
+}
+
 static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
 {
     fcgipm_app_t *app = m->apps[p->index];
 
+    if (app && (app->key != p->key || app->fingerprint != p->fingerprint)) {
+        FCGIPM_LOG(383, FCGIPM_LOG_ERR, 0, p->setting->scope,
+                   "BUG: pool %s has the place of another; it does not start before the next reload",
+                   p->setting->name);
+        return;
+    }
+    keep_row(m, p);
     if (!app) {
         fcgipm_app_create(m, p->index, &p->geometry, p->key, p->fingerprint, p->setting);
     } else if (!app->configured) {
