@@ -33,10 +33,11 @@ extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 /* Of one connection of a client. */
 typedef struct async {
     conn_rec *c;
-    bool inside;        /* below our process_connection hook */
-    request_rec *outer; /* a redirect of mod_rewrite that we do for it */
-    request_rec *r;     /* suspended; NULL: none */
-    apr_os_sock_t nest; /* what is polled in place of the client's socket */
+    bool inside;                   /* below our process_connection hook */
+    request_rec *outer;            /* a redirect of mod_rewrite that we do for it */
+    ap_conn_keepalive_e keepalive; /* of the connection, while its redirect returns */
+    request_rec *r;                /* suspended; NULL: none */
+    apr_os_sock_t nest;            /* what is polled in place of the client's socket */
     fcgipm_async_resume_fn *resume;
     fcgipm_async_leave_fn *leave;
     void *ctx;
@@ -166,9 +167,12 @@ bool fcgipm_async_possible(request_rec *r)
 
 apr_interval_time_t fcgipm_async_limit(const request_rec *r)
 {
-    apr_interval_time_t limit =
-        r->server->timeout < ap_server_conf->timeout ? r->server->timeout : ap_server_conf->timeout;
+    const server_rec *servers[] = {ap_server_conf, r->connection->base_server};
+    apr_interval_time_t limit = r->server->timeout;
 
+    for (size_t i = 0; i < sizeof servers / sizeof *servers; i++)
+        if (servers[i]->timeout < limit)
+            limit = servers[i]->timeout;
     return limit / 2 < TICK_US ? limit / 2 : TICK_US;
 }
 
@@ -331,6 +335,15 @@ int fcgipm_async_pre_close_connection(conn_rec *c)
 /* mod_rewrite in .htaccess makes an internal redirect in a handler of its own, and no handler may return
  * SUSPENDED to ap_internal_redirect. So we do what that handler does: the inner request says that all is well
  * and its end has been sent (it has not), and the outer one is suspended in its place. */
+void fcgipm_async_return(request_rec *r)
+{
+    async_t *a = state_of(r->connection);
+
+    r->eos_sent = 1;
+    a->keepalive = r->connection->keepalive;
+    r->connection->keepalive = AP_CONN_CLOSE;
+}
+
 int fcgipm_async_redirect(request_rec *r)
 {
     static const char prefix[] = "redirect:";
@@ -347,5 +360,6 @@ int fcgipm_async_redirect(request_rec *r)
     if (!a->r)
         return OK;
     a->r->eos_sent = 0;
+    r->connection->keepalive = a->keepalive;
     return SUSPENDED;
 }

@@ -45,4 +45,7 @@ int fcgipm_async_process_connection(conn_rec *c);
 int fcgipm_async_pre_close_connection(conn_rec *c);
 /* mod_rewrite's redirect in .htaccess: done here, so that the request behind it may be suspended. */
 int fcgipm_async_redirect(request_rec *r);
+/* The inner request of such a redirect is suspended: what its handler must leave behind before it returns OK,
+ * so that httpd neither ends the answer nor reads the rest of the body. */
+void fcgipm_async_return(request_rec *r);
 #endif

@@ -31,6 +31,7 @@ struct fcgipm_body {
     apr_bucket_brigade *bb;
     apr_bucket *given; /* streams: the piece that the caller has */
     bool streams, begun, end;
+    apr_uint64_t reads; /* that brought something */
     int status;
 };
 
@@ -105,7 +106,7 @@ static int take(fcgipm_body_t *body, apr_bucket_brigade *bb, bool *end)
             continue;
         if ((rv = apr_bucket_read(b, &data, &len, APR_BLOCK_READ)) != APR_SUCCESS)
             return ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
-        if ((rv = keep(body, data, len)) != APR_SUCCESS)
+        if (len && (rv = keep(body, data, len)) != APR_SUCCESS)
             return no_space(body->r, rv);
     }
     return OK;
@@ -136,8 +137,10 @@ static int fetch(fcgipm_body_t *body, bool wait)
             say_continue(r);
         return SUSPENDED;
     }
-    if (rv == APR_SUCCESS)
+    if (rv == APR_SUCCESS) {
+        body->reads++;
         return OK;
+    }
     ap_log_rerror(APLOG_MARK, APLOG_INFO, rv, r, "FPM0671: the request body could not be read");
     return ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
 }
@@ -191,6 +194,24 @@ apr_off_t fcgipm_body_length(const fcgipm_body_t *body)
 bool fcgipm_body_empty(const fcgipm_body_t *body)
 {
     return body->end && body->length <= 0;
+}
+
+apr_uint64_t fcgipm_body_reads(const fcgipm_body_t *body)
+{
+    return body->reads;
+}
+
+int fcgipm_body_late(fcgipm_body_t *body)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, body->r,
+                  "FPM0607: nothing of the request body came for httpd's Timeout; answered 408");
+    return body->status = HTTP_REQUEST_TIME_OUT;
+}
+
+void fcgipm_body_done(fcgipm_body_t *body)
+{
+    if (body->streams && !body->end && !body->r->connection->master)
+        body->r->connection->keepalive = AP_CONN_CLOSE;
 }
 
 int fcgipm_body_status(const fcgipm_body_t *body)

@@ -29,4 +29,11 @@ apr_status_t fcgipm_body_rewind(fcgipm_body_t *body);
 apr_status_t fcgipm_body_next(fcgipm_body_t *body, const char **data, apr_size_t *len);
 /* What went wrong while it was streamed, as an HTTP status; OK: nothing. */
 int fcgipm_body_status(const fcgipm_body_t *body);
+/* How many reads have brought something. */
+apr_uint64_t fcgipm_body_reads(const fcgipm_body_t *body);
+/* Nothing has come for too long: logged. Returns 408, which is fcgipm_body_status from now on. */
+int fcgipm_body_late(fcgipm_body_t *body);
+/* The request is over. If a streamed body was not read to its end the connection is closed behind it: httpd
+ * would wait for the rest in a thread. */
+void fcgipm_body_done(fcgipm_body_t *body);
 #endif

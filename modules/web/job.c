@@ -13,6 +13,8 @@
 
 #include "link/exchange.h"
 #include "link/nest.h"
+#include "core/clock.h"
+#include "link/peer.h"
 #include "share/board.h"
 #include "share/stat.h"
 #include "web/async.h"
@@ -87,7 +89,12 @@ typedef struct job {
     fcgipm_nest_t *nest;  /* NULL: not needed yet */
     bool client_event;    /* something happened at the client's socket */
     bool client_writable; /* it was that it takes something */
-    apr_time_t stalled_us;
+    bool filter_failed;
+    apr_time_t stalled_us; /* since when the client has taken nothing, 0: nothing waits for it */
+    apr_uint64_t passed;   /* as of then ... */
+    int unacked;
+    apr_time_t body_us; /* the same of what it sends */
+    apr_uint64_t body_reads;
     stage_t graced;               /* the stage that has had its grace ... */
     apr_interval_time_t grace_us; /* ... and what is left of it */
 } job_t;
@@ -106,10 +113,21 @@ static bool may_finish(const job_t *job)
     return job->setting->client_abort == 1;
 }
 
+/* What ends an answer is the client, or a filter of httpd that does not let it through. */
+static void note_filter(job_t *job, apr_status_t rv)
+{
+    if (rv == APR_ECONNABORTED || job->r->connection->aborted || job->filter_failed)
+        return;
+    job->filter_failed = true;
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, rv == AP_FILTER_ERROR ? 0 : rv, job->r,
+                  "FPM0608: pool %s: an output filter of httpd did not take the answer", job->match.name);
+}
+
 static apr_status_t client_left(job_t *job, apr_status_t rv)
 {
     if (rv == APR_SUCCESS || rv == APR_EAGAIN || fcgipm_reply_fault(job->reply))
         return rv;
+    note_filter(job, rv);
     job->deaf = may_finish(job);
     return job->deaf ? APR_SUCCESS : APR_ECONNABORTED;
 }
@@ -172,7 +190,7 @@ static bool on_gone(void *ctx)
     job_t *job = ctx;
     struct pollfd client = {.fd = client_descriptor(job->r), .events = POLLRDHUP};
 
-    job->asked_us = apr_time_now();
+    job->asked_us = fcgipm_clock_us();
     if (may_finish(job))
         return false;
     /* When httpd stops, its main thread closes the connections under us. */
@@ -224,7 +242,7 @@ static void write_notes(const job_t *job)
 static void write_times(const job_t *job)
 {
     note(job, "fcgipm-firstbyte-us", job->x.result.first_byte_us);
-    note(job, "fcgipm-app-us", apr_time_now() - job->started);
+    note(job, "fcgipm-app-us", fcgipm_clock_us() - job->started);
 }
 
 /* The one line of a request that went wrong. */
@@ -270,10 +288,14 @@ static int gone(job_t *job)
 {
     request_rec *r = job->r;
 
+    if (job->filter_failed)
+        return AP_FILTER_ERROR; /* httpd knows what it has done about it */
     fcgipm_stat_client_gone_add(job->board, job->pool, 1);
+    if (job->reply)
+        fcgipm_reply_abandon(job->reply);
     r->connection->aborted = 1;
     r->connection->keepalive = AP_CONN_CLOSE;
-    if (!fcgipm_reply_begun(job->reply)) {
+    if (!job->reply || !fcgipm_reply_begun(job->reply)) {
         r->status = 499;
         r->status_line = "499 Client Closed Request";
     }
@@ -321,7 +343,7 @@ static void begin_exchange(job_t *job)
     job->x.firstbyte_us = s->firstbyte_us;
     job->x.slow_us = s->slow_us;
     job->x.traced = begin_trace(job);
-    job->x.deadline_us = s->request_us ? apr_time_now() + s->request_us : 0;
+    job->x.deadline_us = s->request_us ? fcgipm_clock_us() + s->request_us : 0;
 }
 
 typedef enum verdict { ANSWERED, DELIVER, AGAIN, GIVEN_UP } verdict_t;
@@ -339,7 +361,7 @@ static void count(const job_t *job, bool done)
     fcgipm_stat_bytes_out_add(job->board, pool, job->x.result.answer_read);
     if ((stat = fcgipm_stat_row(job->board, pool))) {
         fcgipm_stat_histogram_add(&stat->wait, job->lease.queue_us);
-        fcgipm_stat_histogram_add(&stat->took, apr_time_now() - job->lease.since_us);
+        fcgipm_stat_histogram_add(&stat->took, fcgipm_clock_us() - job->lease.since_us);
     }
 }
 
@@ -426,12 +448,29 @@ static void release(job_t *job, fcgipm_lease_end_t end)
     job->lease.fd = -1;
 }
 
+static void linger(job_t *job)
+{
+    apr_interval_time_t limit = job->setting->request_us ? job->setting->request_us : LINGER_MAX_US;
+    fcgipm_lease_t was = job->lease;
+
+    fcgipm_exchange_linger(&job->x, job->link, &job->lease, LINGER_US, limit);
+    job->lease = was;
+    job->lease.fd = -1;
+}
+
 static verdict_t on_timeout(job_t *job, int *status)
 {
-    release(job, FCGIPM_LEASE_HUNG);
-    LOG_JOB(job, APLOG_ERR, "FPM0613", 0, job->x.fault.sentence,
-            fcgipm_reply_begun(job->reply) ? "the answer is cut off and the process is replaced"
-                                           : "answered 504 and the process is replaced");
+    if (fcgipm_exchange_starved(&job->x) || fcgipm_exchange_full(&job->x)) {
+        linger(job); /* it is the client that it waits for */
+        LOG_JOB(job, APLOG_ERR, "FPM0619", 0, job->x.fault.sentence,
+                fcgipm_reply_begun(job->reply) ? "it waited for the client; the answer is cut off"
+                                               : "it waited for the client; answered 504");
+    } else {
+        release(job, FCGIPM_LEASE_HUNG);
+        LOG_JOB(job, APLOG_ERR, "FPM0613", 0, job->x.fault.sentence,
+                fcgipm_reply_begun(job->reply) ? "the answer is cut off and the process is replaced"
+                                               : "answered 504 and the process is replaced");
+    }
     *status = fcgipm_reply_finish(job->reply, false);
     if (*status == HTTP_BAD_GATEWAY)
         *status = HTTP_GATEWAY_TIME_OUT;
@@ -440,15 +479,10 @@ static verdict_t on_timeout(job_t *job, int *status)
 
 static verdict_t on_client_gone(job_t *job, int *status)
 {
-    apr_interval_time_t limit = job->setting->request_us ? job->setting->request_us : LINGER_MAX_US;
-    fcgipm_lease_t was = job->lease;
-
-    fcgipm_exchange_linger(&job->x, job->link, &job->lease, LINGER_US, limit);
-    job->lease = was;
-    job->lease.fd = -1;
+    linger(job);
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, job->r,
                   "FPM0614: pool %s slot %u pid %u: the client has left; the request is aborted",
-                  job->match.name, was.slot, was.pid);
+                  job->match.name, job->lease.slot, job->lease.pid);
     *status = fcgipm_body_status(job->body);
     if (*status == OK || fcgipm_reply_begun(job->reply) || job->r->connection->aborted)
         *status = gone(job);
@@ -489,6 +523,11 @@ static verdict_t judge(job_t *job, apr_status_t rv, int *status)
 
 #define GO_ON (-1000) /* to the next stage; other values are the handler's, SUSPENDED: wait for job->need */
 
+static apr_time_t earlier(apr_time_t a, apr_time_t b)
+{
+    return a < b ? a : b;
+}
+
 static int wait_for(job_t *job, int fd, short events, short client, apr_time_t until_us)
 {
     job->need.fd = fd;
@@ -507,18 +546,31 @@ static short leaving(const job_t *job)
 /* Has he? Asked when something happened at his socket, and twice a second. */
 static bool has_left(job_t *job)
 {
-    if (!job->client_event && apr_time_now() - job->asked_us < GONE_ASK_US)
+    if (!job->client_event && fcgipm_clock_us() - job->asked_us < GONE_ASK_US)
         return false;
     job->client_event = false;
     return !job->deaf && on_gone(job);
+}
+
+/* When nothing of the body has come for httpd's Timeout: a read that does not wait knows no limit. */
+static apr_time_t body_limit(job_t *job)
+{
+    if (!job->body_us || job->body_reads != fcgipm_body_reads(job->body))
+        job->body_us = fcgipm_clock_us();
+    job->body_reads = fcgipm_body_reads(job->body);
+    return job->body_us + job->r->server->timeout;
 }
 
 static int step_body(job_t *job)
 {
     int status = fcgipm_body_read(job->body, !job->may_suspend);
 
-    if (status == SUSPENDED)
-        return wait_for(job, -1, 0, POLLIN, apr_time_now() + BODY_ASK_US);
+    if (status == SUSPENDED) {
+        apr_time_t limit_us = body_limit(job), ask_us = fcgipm_clock_us() + BODY_ASK_US;
+
+        return fcgipm_clock_us() >= limit_us ? fcgipm_body_late(job->body)
+                                             : wait_for(job, -1, 0, POLLIN, earlier(limit_us, ask_us));
+    }
     if (status != OK)
         return status;
     job->stage = STAGE_SEND;
@@ -592,11 +644,14 @@ static int step_lease(job_t *job)
         fcgipm_attempt_cancel(a);
         return gone(job);
     }
+    if (job->nest) /* a connection that fails is closed in there */
+        fcgipm_nest_app(job->nest, -1, 0);
     rv = fcgipm_attempt_step(a);
     if (rv == APR_EAGAIN && a->state == FCGIPM_ATTEMPT_QUEUED)
         return wait_for(job, -1, 0, leaving(job), a->until_us ? a->until_us : NEVER);
     if (rv == APR_EAGAIN)
-        return wait_for(job, a->poll_fd, POLLOUT, leaving(job), a->wake_us);
+        return wait_for(job, a->state == FCGIPM_ATTEMPT_CONNECT ? a->poll_fd : -1, POLLOUT, leaving(job),
+                        a->wake_us);
     if (rv == APR_SUCCESS && !right_pool(job)) {
         fcgipm_lease_release(job->link, &job->lease, FCGIPM_LEASE_CLOSE, false);
         rv = fcgipm_fault_set(&job->fault, APR_ENOPROC, "pool", "its place is another pool's now");
@@ -639,19 +694,37 @@ static int exchanged(job_t *job, apr_status_t rv)
     return GO_ON;
 }
 
+/* Also where there is never room enough for an event: then fewer bytes are on their way. */
+static bool takes_something(job_t *job)
+{
+    apr_uint64_t passed = fcgipm_reply_passed(job->reply);
+    int left = fcgipm_peer_unacked(client_descriptor(job->r));
+    bool takes = !job->stalled_us || passed != job->passed || left != job->unacked || job->client_writable;
+
+    job->passed = passed;
+    job->unacked = left;
+    job->client_writable = false;
+    return takes;
+}
+
 /* Has the client taken nothing of what waits for it for httpd's Timeout? */
 static bool stalled(job_t *job)
 {
-    apr_time_t now = apr_time_now();
+    apr_time_t now = fcgipm_clock_us();
 
     if (!fcgipm_reply_waits(job->reply)) {
         job->stalled_us = 0;
         return false;
     }
-    if (!job->stalled_us || job->client_writable)
+    if (takes_something(job))
         job->stalled_us = now;
-    job->client_writable = false;
-    return now - job->stalled_us >= job->r->server->timeout;
+    if (now - job->stalled_us < job->r->server->timeout)
+        return false;
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, job->r,
+                  "FPM0609: pool %s: the client has taken nothing of the answer for httpd's Timeout; the "
+                  "connection is closed",
+                  job->match.name);
+    return true;
 }
 
 static apr_time_t stalled_until(const job_t *job)
@@ -666,13 +739,26 @@ static apr_interval_time_t body_pause(const job_t *job)
     return job->client_fd < 0 ? BODY_RETRY_US : BODY_ASK_US;
 }
 
+/* A body that is streamed and does not come. */
+static bool starves(job_t *job)
+{
+    if (!fcgipm_exchange_starved(&job->x)) {
+        job->body_us = 0;
+        return false;
+    }
+    if (fcgipm_clock_us() < body_limit(job))
+        return false;
+    (void)fcgipm_body_late(job->body);
+    return true;
+}
+
 static int step_exchange(job_t *job)
 {
     short events, client = 0;
     apr_time_t until_us;
     apr_status_t rv = APR_EAGAIN;
 
-    if (has_left(job) || (!job->deaf && stalled(job)))
+    if (has_left(job) || (!job->deaf && (stalled(job) || starves(job))))
         return exchanged(job, fcgipm_exchange_left(&job->x));
     if (!job->deaf)
         rv = client_left(job, fcgipm_reply_push(job->reply));
@@ -693,12 +779,12 @@ static int step_exchange(job_t *job)
         client = (short)(client | (fcgipm_exchange_starved(&job->x) ? POLLIN : 0));
         if (fcgipm_reply_due_us(job->reply) < until_us)
             until_us = fcgipm_reply_due_us(job->reply);
-        if (job->lease.shared && fcgipm_exchange_full(&job->x) && apr_time_now() + GONE_ASK_US < until_us)
-            until_us = apr_time_now() + GONE_ASK_US; /* its end is no event while it is not read */
+        if (job->lease.shared && fcgipm_exchange_full(&job->x) && fcgipm_clock_us() + GONE_ASK_US < until_us)
+            until_us = fcgipm_clock_us() + GONE_ASK_US; /* its end is no event while it is not read */
         if (stalled_until(job) < until_us)
             until_us = stalled_until(job);
-        if (fcgipm_exchange_starved(&job->x) && apr_time_now() + body_pause(job) < until_us)
-            until_us = apr_time_now() + body_pause(job);
+        if (fcgipm_exchange_starved(&job->x) && fcgipm_clock_us() + body_pause(job) < until_us)
+            until_us = fcgipm_clock_us() + body_pause(job);
     }
     return wait_for(job, job->x.fd, events, client, until_us);
 }
@@ -715,8 +801,10 @@ static int step_deliver(job_t *job)
         (void)stalled(job);
         return wait_for(job, -1, 0, (short)(leaving(job) | POLLOUT), stalled_until(job));
     }
-    if (rv != APR_SUCCESS && !fcgipm_reply_fault(job->reply))
+    if (rv != APR_SUCCESS && !fcgipm_reply_fault(job->reply)) {
+        note_filter(job, rv);
         return gone(job);
+    }
     note(job, "fcgipm-spooled-bytes", fcgipm_reply_peak(job->reply));
     status = fcgipm_reply_finish(job->reply, true);
     if (fcgipm_reply_fault(job->reply))
@@ -748,17 +836,14 @@ static int advance(job_t *job)
             break;
         }
     } while (status == GO_ON);
+    if (status != SUSPENDED)
+        fcgipm_body_done(job->body);
     return status;
 }
 
 /* --- waiting --- */
 
 static fcgipm_atom32_t in_grace; /* threads of this child that wait for what is about to come */
-
-static apr_time_t earlier(apr_time_t a, apr_time_t b)
-{
-    return a < b ? a : b;
-}
 
 static int poll_ms(apr_interval_time_t us)
 {
@@ -792,7 +877,7 @@ static bool in_queue(const job_t *job)
 /* In this thread, at most limit_us. False: nothing has happened. */
 static bool block(job_t *job, apr_interval_time_t limit_us)
 {
-    apr_time_t now = apr_time_now();
+    apr_time_t now = fcgipm_clock_us();
     struct pollfd pfds[2] = {{.fd = job->need.fd, .events = job->need.events},
                              {.fd = job->need.client ? job->client_fd : -1, .events = job->need.client}};
     apr_interval_time_t left_us = earlier(job->need.until_us - now, limit_us);
@@ -818,7 +903,7 @@ static bool block(job_t *job, apr_interval_time_t limit_us)
  * applications answer, and most clients read, sooner than a request can be put aside and taken up again. */
 static bool comes_soon(job_t *job)
 {
-    apr_time_t begun = apr_time_now();
+    apr_time_t begun = fcgipm_clock_us();
     bool came;
 
     if (job->graced != job->stage) {
@@ -833,7 +918,7 @@ static bool comes_soon(job_t *job)
     }
     came = block(job, job->grace_us);
     fcgipm_atom_sub(&in_grace, 1);
-    job->grace_us -= apr_time_now() - begun;
+    job->grace_us -= fcgipm_clock_us() - begun;
     return came;
 }
 
@@ -841,10 +926,13 @@ static void leave_all(void *ctx)
 {
     job_t *job = ctx;
 
+    if (job->stage == STAGE_EXCHANGE && job->lease.fd >= 0) {
+        exchanged(job, fcgipm_exchange_left(&job->x));
+        return;
+    }
     if (job->stage == STAGE_LEASE)
         fcgipm_attempt_cancel(&job->attempt);
-    else if (job->stage == STAGE_EXCHANGE && job->lease.fd >= 0)
-        exchanged(job, fcgipm_exchange_left(&job->x));
+    gone(job);
 }
 
 static int proceed(job_t *job);
@@ -863,7 +951,7 @@ static int resume(void *ctx)
 /* False: there is something to do already. */
 static bool suspend(job_t *job)
 {
-    apr_time_t now = apr_time_now();
+    apr_time_t now = fcgipm_clock_us();
     apr_interval_time_t after_us = earlier(job->need.until_us - now, fcgipm_async_limit(job->r));
 
     if (!get_nest(job) || !fcgipm_nest_app(job->nest, job->need.fd, job->need.events) ||
@@ -906,7 +994,7 @@ int fcgipm_job_handler(request_rec *r)
     job->r = r;
     job->match = match;
     job->avoid = UINT32_MAX;
-    job->started = job->asked_us = apr_time_now();
+    job->started = job->asked_us = fcgipm_clock_us();
     job->link = fcgipm_guard_link();
     job->board = (fcgipm_board_t *)(uintptr_t)fcgipm_guard_board();
     job->client_fd = client_descriptor(r);
@@ -925,6 +1013,6 @@ int fcgipm_job_handler(request_rec *r)
     status = proceed(job);
     if (status != SUSPENDED || !r->prev)
         return status;
-    r->eos_sent = 1; /* see fcgipm_async_redirect */
+    fcgipm_async_return(r);
     return OK;
 }

@@ -16,6 +16,7 @@
 #include <util_filter.h>
 #include <util_time.h>
 
+#include "core/clock.h"
 #include "web/spool.h"
 #include "wire/head.h"
 
@@ -57,6 +58,9 @@ struct fcgipm_reply {
     int status_instead;              /* what httpd shall answer in place of the body: 304, 412 */
     bool redirect;                   /* Location without Status: 302 */
     bool begun;
+    int status_before; /* an error document begins with its error, and httpd knows it by that */
+    const char *line_before;
+    apr_uint64_t passed;         /* pieces that went to httpd's filters */
     apr_table_t *headers_before; /* headers_out as they were, for a retry */
     apr_table_t *err_headers_before;
 };
@@ -77,6 +81,8 @@ fcgipm_reply_t *fcgipm_reply_create(request_rec *r, const fcgipm_setting_t *sett
     reply->bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
     reply->spool = fcgipm_spool_create(r, setting->reply_memory_bytes, setting->reply_file_bytes);
     fcgipm_head_init(&reply->head, apr_palloc(r->pool, cap), cap);
+    reply->status_before = r->status;
+    reply->line_before = r->status_line;
     reply->headers_before = apr_table_copy(r->pool, r->headers_out);
     reply->err_headers_before = apr_table_copy(r->pool, r->err_headers_out);
     return reply;
@@ -91,8 +97,8 @@ void fcgipm_reply_reset(fcgipm_reply_t *reply)
     fcgipm_head_init(&reply->head, reply->head.buf, reply->head.cap);
     r->headers_out = apr_table_copy(r->pool, reply->headers_before);
     r->err_headers_out = apr_table_copy(r->pool, reply->err_headers_before);
-    r->status = HTTP_OK;
-    r->status_line = NULL;
+    r->status = reply->status_before;
+    r->status_line = reply->line_before;
     reply->state = IN_HEAD;
     reply->body = 0;
     reply->fault = reply->jump = NULL;
@@ -114,11 +120,11 @@ bool fcgipm_reply_room(fcgipm_reply_t *reply)
 
     if (fcgipm_spool_light(reply->spool)) {
         if (reply->full_us)
-            reply->patience_us -= apr_time_now() - reply->full_us;
+            reply->patience_us -= fcgipm_clock_us() - reply->full_us;
         reply->full_us = 0;
         return true;
     }
-    now = apr_time_now();
+    now = fcgipm_clock_us();
     if (reply->client_fd >= 0 && !reply->full_us && reply->patience_us > 0)
         reply->full_us = now;
     if (reply->full_us && now - reply->full_us < reply->patience_us)
@@ -332,6 +338,7 @@ static apr_status_t pass(fcgipm_reply_t *reply)
     apr_status_t rv;
 
     reply->begun = true;
+    reply->passed++;
     rv = ap_pass_brigade(r->output_filters, reply->bb);
     apr_brigade_cleanup(reply->bb);
     return rv == APR_SUCCESS && r->connection->aborted ? APR_ECONNABORTED : rv;
@@ -402,7 +409,7 @@ static apr_status_t push(fcgipm_reply_t *reply)
 
 apr_status_t fcgipm_reply_push(fcgipm_reply_t *reply)
 {
-    if (reply->state != IN_BODY || (reply->client_fd < 0 && apr_time_now() < fcgipm_reply_due_us(reply)))
+    if (reply->state != IN_BODY || (reply->client_fd < 0 && fcgipm_clock_us() < fcgipm_reply_due_us(reply)))
         return fcgipm_spool_held(reply->spool) ? APR_EAGAIN : APR_SUCCESS;
     reply->calm_us = reply->first_us = 0;
     return push(reply);
@@ -444,7 +451,7 @@ static apr_status_t take_body(fcgipm_reply_t *reply, char *data, apr_size_t len)
     reply->calm_us = 0;
     if (reply->client_fd < 0) {
         if (!reply->first_us)
-            reply->first_us = apr_time_now();
+            reply->first_us = fcgipm_clock_us();
         rv = fcgipm_reply_push(reply);
     } else {
         rv = fcgipm_spool_held(reply->spool) >= PASS_MAX ? push(reply) : APR_SUCCESS;
@@ -478,7 +485,7 @@ apr_status_t fcgipm_reply_pause(fcgipm_reply_t *reply)
         reply->unflushed = true; /* the head alone is worth it */
     reply->flush = true;
     if (reply->client_fd < 0) {
-        reply->calm_us = apr_time_now();
+        reply->calm_us = fcgipm_clock_us();
         if (!reply->first_us)
             reply->first_us = reply->calm_us;
         return APR_EAGAIN;
@@ -509,12 +516,29 @@ static void reset_connection(request_rec *r)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
+/* Does the client see where the answer ends, or only that the connection does? */
+static bool is_framed(request_rec *r)
+{
+    return r->connection->master || r->chunked || apr_table_get(r->headers_out, "Content-Length");
+}
+
+apr_uint64_t fcgipm_reply_passed(const fcgipm_reply_t *reply)
+{
+    return reply->passed;
+}
+
+void fcgipm_reply_abandon(fcgipm_reply_t *reply)
+{
+    if (reply->begun && !is_framed(reply->r))
+        reset_connection(reply->r);
+}
+
 /* mod_http2 makes RST_STREAM, the chunk filter leaves out the last chunk, and the connection ends. */
 static int cut(fcgipm_reply_t *reply)
 {
     request_rec *r = reply->r;
     apr_bucket_alloc_t *alloc = r->connection->bucket_alloc;
-    bool framed = r->connection->master || r->chunked || apr_table_get(r->headers_out, "Content-Length");
+    bool framed = is_framed(r);
 
     apr_brigade_cleanup(reply->bb);
     fcgipm_spool_clear(reply->spool);
@@ -557,8 +581,9 @@ static int end_well(fcgipm_reply_t *reply)
         return reply->status_instead;
     if (reply->redirect && !reply->begun && reply->body == 0)
         return HTTP_MOVED_TEMPORARILY; /* with httpd's page */
-    if (fcgipm_spool_take(reply->spool, reply->bb, PASS_MAX) != APR_SUCCESS)
-        return cut(reply);
+    if (fcgipm_spool_take(reply->spool, reply->bb, PASS_MAX) != APR_SUCCESS ||
+        fcgipm_spool_held(reply->spool))
+        return cut(reply); /* what is left over must not be left out */
     APR_BRIGADE_INSERT_TAIL(reply->bb, apr_bucket_eos_create(r->connection->bucket_alloc));
     pass(reply);
     return OK;

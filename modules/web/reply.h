@@ -31,6 +31,11 @@ apr_status_t fcgipm_reply_pause(fcgipm_reply_t *reply);
 apr_status_t fcgipm_reply_push(fcgipm_reply_t *reply);
 /* Does it wait for the client to take something? */
 bool fcgipm_reply_waits(const fcgipm_reply_t *reply);
+/* How many pieces have gone to httpd's filters. */
+apr_uint64_t fcgipm_reply_passed(const fcgipm_reply_t *reply);
+/* The client has left, or does not read: an answer whose end is the end of the connection must not seem whole
+ * to it. */
+void fcgipm_reply_abandon(fcgipm_reply_t *reply);
 /* When fcgipm_reply_push is to be called without any event, apr_time_now() clock; INT64_MAX: never. */
 apr_int64_t fcgipm_reply_due_us(const fcgipm_reply_t *reply);
 /* The same for an answer that has come whole: until what is left goes with its end in fcgipm_reply_finish. */

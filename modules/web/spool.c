@@ -240,8 +240,15 @@ static apr_status_t take_file(fcgipm_spool_t *spool, apr_bucket_brigade *bb, apr
 
 apr_status_t fcgipm_spool_take(fcgipm_spool_t *spool, apr_bucket_brigade *bb, apr_size_t max)
 {
-    move_up(spool);
-    if (!APR_BRIGADE_EMPTY(spool->memory))
-        return take_memory(spool, bb, max);
-    return in_file(spool) ? take_file(spool, bb, max) : APR_SUCCESS;
+    while (max && fcgipm_spool_held(spool)) {
+        apr_off_t before = fcgipm_spool_held(spool);
+        apr_status_t rv;
+
+        move_up(spool);
+        rv = APR_BRIGADE_EMPTY(spool->memory) ? take_file(spool, bb, max) : take_memory(spool, bb, max);
+        if (rv != APR_SUCCESS)
+            return rv;
+        max -= (apr_size_t)(before - fcgipm_spool_held(spool));
+    }
+    return APR_SUCCESS;
 }
