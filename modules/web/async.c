@@ -167,12 +167,13 @@ bool fcgipm_async_possible(request_rec *r)
 
 apr_interval_time_t fcgipm_async_limit(const request_rec *r)
 {
-    const server_rec *servers[] = {ap_server_conf, r->connection->base_server};
+    const server_rec *base = r->connection->base_server; /* the MPM may go by any of the three */
     apr_interval_time_t limit = r->server->timeout;
 
-    for (size_t i = 0; i < sizeof servers / sizeof *servers; i++)
-        if (servers[i]->timeout < limit)
-            limit = servers[i]->timeout;
+    if (base->timeout < limit)
+        limit = base->timeout;
+    if (ap_server_conf->timeout < limit)
+        limit = ap_server_conf->timeout;
     return limit / 2 < TICK_US ? limit / 2 : TICK_US;
 }
 

@@ -754,7 +754,7 @@ static bool starves(job_t *job)
 
 static int step_exchange(job_t *job)
 {
-    short events, client = 0;
+    short events = 0, client = 0;
     apr_time_t until_us;
     apr_status_t rv = APR_EAGAIN;
 
