@@ -448,7 +448,7 @@ sub is_steady {
     for my $child ($self->children) {
         my $fds = descriptors($child);
         # Listeners, client connections that are kept alive, and at most one kept connection for each place in a worker.
-        return "httpd child $child: $fds->{socket} sockets" if $fds->{socket} > 24 + 8 * $workers;
+        return "httpd child $child: $fds->{socket} sockets" if $fds->{socket} > 24 + ($self->{places} // 8 * $workers);
     }
     return '';
 }
