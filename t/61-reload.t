@@ -25,6 +25,9 @@ my $blocks = <<"EOC";
 <Location "/changed">
     FcgiPass changed
 </Location>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
 EOC
 my $removed = <<"EOC";
 <FcgiServer removed>
@@ -35,7 +38,7 @@ my $removed = <<"EOC";
     FcgiPass removed
 </Location>
 EOC
-my $h = Fcgipm->httpd(expect_log => [qr/FPM031[67]/, qr/FPM0302/], conf => $blocks . $removed);
+my $h = Fcgipm->httpd(expect_log => [qr/FPM031[5678]/, qr/FPM0371/, qr/FPM0602/, qr/FPM0603/, qr/FPM0302/], conf => $blocks . $removed);
 sub rewrite {
     my ($from, $to) = @_;
     my $conf = $h->slurp('httpd.conf');
@@ -99,9 +102,23 @@ for my $way (qw(graceful restart graceful)) {
     my $bad = grep { $h->get('/changed')->{status} != 200 } 1 .. 20;
     is $bad, 0, 'the old processes go on serving';
     is pids('changed'), $pids, 'the same';
+
+    # What an operator orders meanwhile holds for the processes that serve.
+    my ($code, $said) = $h->ctl('restart', 'changed');
+    isnt $code, 0, 'fcgipmctl restart fails';
+    like $said, qr/restart failed, the old processes stay/, 'and says so';
+    ($code, $said) = $h->ctl('drain', 'changed');
+    is $code, 0, 'drain';
+    is $h->get('/changed')->{status}, 503, 'refuses requests';
+    ($code, $said) = $h->ctl('resume', 'changed');
+    is $code, 0, 'resume';
+    is $h->get('/changed')->{status}, 200, 'lets them in again';
+    like $h->get('/st?openmetrics')->{body}, qr/^fcgipm_failures_in_a_row\{[^}]*changed[^}]*\} [1-9]/m, 'monitoring sees the failures';
+    kill KILL => split ' ', $pids;
+    wait_for { $h->get('/changed')->{status} == 200 } 10, 'and if the old ones die, the old definition starts again';
     rewrite('FcgiEnv ACTOR_DIE_AT_START 3', 'FcgiEnv COLOUR white');
     $h->graceful;
-    wait_for { my ($pid) = $h->workers('changed'); $pid && Fcgipm::proc_file($pid, 'environ') =~ /COLOUR=white/ } 15, 'and a better one takes over';
+    wait_for { my ($pid) = grep { Fcgipm::proc_file($_, 'environ') =~ /COLOUR=white/ } $h->workers('changed'); $pid && Fcgipm::proc_file($pid, 'environ') =~ /COLOUR=white/ } 15, 'and a better one takes over';
     wait_for { $h->get('/changed')->{status} == 200 } 5, 'and serves';
 }
 # A configuration that httpd refuses harms nobody.

@@ -116,6 +116,25 @@ subtest 'a client that leaves' => sub {
     is busy('mpx'), 0, 'its place comes back';
     my ($after) = at_once('/mpx?say=where');
     is +(where($after))[1], (where($before))[1], 'the connection stays';
+
+    # An application may say that an aborted request has ended, and go on with it.
+    @gone = map { start('/mpx?sleep=60000&late=1&size=50&say=where') } 1 .. 4;
+    $stays = start('/mpx?sleep=1500&say=where');
+    wait_for { busy('mpx') >= 5 } 10;
+    close $_ for @gone;
+    wait_for { busy('mpx') == 1 } 10;
+    my @new = at_once(('/mpx?sleep=700&say=where') x 8);
+    is scalar(grep { $_->{status} == 200 && $_->{body} =~ /^\d+ \d+ \d+ \d+\n\z/ } @new), 8, 'nobody gets what comes late for it';
+    is +(where(finish($stays)))[1], (where($new[0]))[1], 'nor is cut off for it';
+};
+subtest 'a request with a body' => sub {
+    my $s = $h->connect;
+    print {$s} "GET /go?do=sum&sleep=1500 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789";
+    wait_for { busy('go') == 1 } 10;
+    my $begin = time;
+    is $h->get('/go?do=pid')->{status}, 200, 'whose handler does not read it';
+    cmp_ok time - $begin, '<', 1, 'keeps nobody waiting';
+    like finish($s)->{body}, qr/^10 /, 'and is answered';
 };
 subtest 'a process that dies or lies' => sub {
     my ($pid) = where((at_once('/die?say=where'))[0]);

@@ -53,14 +53,18 @@
       "with threads, or with children of their own that share its socket (PHP_FCGI_CHILDREN). Auto: each "   \
       "new process is asked (FCGI_GET_VALUES: FCGI_MAX_REQS, FCGI_MAX_CONNS) and gets as many as it says, "  \
       "at most 32; one that names no limit but FCGI_MPXS_CONNS=1, as Go's net/http/fcgi does, gets 32, and " \
-      "one that does not answer 1. The process with the fewest requests gets the next one. With "            \
+      "one that does not answer 1 (libfcgi and what is built on it do not, and each first start is half a "  \
+      "second later for it: there write the number). The process with the fewest requests gets the next "    \
+      "one. With "                                                                                           \
       "FcgiConnect: requests at a time in all, 32 by default; no more than the other side has processes.")   \
     X("FcgiMultiplex", NULL, CHOICE, multiplex, 0, 1, "Off", "Off|Auto", "Off | Auto", 1,                    \
       "Auto: requests of one httpd child to one process share a connection, if the process says that it "    \
       "can do that (FCGI_GET_VALUES: FCGI_MPXS_CONNS=1); FcgiConcurrency says how many. Several "            \
       "connections, the default, are faster; see docs/performance.md. An answer that its client does not "   \
       "take never holds up the others of its connection: beyond FcgiResponseBuffer it is cut off. Requests " \
-      "that must not be repeated, such as POST, have a connection of their own. Not with FcgiConnect.")      \
+      "that must not be repeated, such as POST, have a connection of their own. Needs FcgiConcurrency "      \
+      "above 1 "                                                                                             \
+      "and FcgiKeepConn; not with FcgiConnect.")                                                             \
     X("FcgiKeepConn", NULL, CHOICE, keep_conn, 0, 2, "Auto", "Auto|On|Off", "Auto | On | Off", 1,            \
       "Keep connections to the application open between requests. Auto: for our own processes, not with "    \
       "FcgiConnect, whose processes others may want as well (a kept connection to php-fpm holds one of its " \
@@ -98,7 +102,8 @@
     X("FcgiTimeout", "idle", DURATION, idle_us, 0, 604800 * FCGIPM_S, "5m", NULL, "idle=time", 1,            \
       "A process above min that had nothing to do for so long ends; off: never.")                            \
     X("FcgiTimeout", "stop", DURATION, stop_us, 0, 600 * FCGIPM_S, "10s", NULL, "stop=time", 1,              \
-      "From TERM to KILL when a process is stopped, for its whole process group; 0: KILL follows at once.")  \
+      "From TERM to KILL when a process is stopped, for its whole process group; 0: KILL follows at once. "  \
+      "One whose request hung has 2 seconds at most.")                                                       \
     X("FcgiHeadLimit", NULL, SIZE, head_bytes, 1 * FCGIPM_K, 1 * FCGIPM_M, "64K", NULL, "size", 1,           \
       "Largest head of an answer (status and header fields together); a larger one is 502.")                 \
     X("FcgiRequestBuffer", "memory", SIZE, body_memory_bytes, 0, 16 * FCGIPM_M, "64K", NULL, "memory=size",  \
@@ -118,7 +123,9 @@
       "that has no name. How much memory all of them use together is FcgiResponseMemory.")                   \
     X("FcgiResponseBuffer", "file", SIZE, reply_file_bytes, 0, 1024 * 1024 * FCGIPM_M, "1G", NULL,           \
       "file=size", 1,                                                                                        \
-      "Largest temporary file of one answer; beyond it the process waits for the client. 0: no file.")       \
+      "Largest temporary file of one answer; beyond it the process waits for the client, so a small one "    \
+      "lets "                                                                                                \
+      "slow readers hold processes. 0: no file.")                                                            \
     X("FcgiRecycle", "requests", COUNT, recycle_requests, 0, 1000000000, "0", NULL, "requests=number", 1,    \
       "A process is replaced after so many requests, give or take a tenth, so that not all go at once; 0: "  \
       "never. The next one is ready before the old one stops taking requests, and that one finishes what "   \

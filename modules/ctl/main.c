@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "report/json.h"
 #include "report/metrics.h"
 #include "report/table.h"
@@ -284,6 +285,7 @@ static int do_status(int argc, char **argv)
 typedef struct progress {
     const char *pool;
     bool found, running, failed;
+    uint32_t serving; /* processes */
     char trouble[500];
 } progress_t;
 
@@ -294,8 +296,11 @@ static void look_at(void *ctx, const fcgipm_view_pool_t *pool)
     if (!fcgipm_table_means(p->pool, pool))
         return;
     p->found = true;
-    p->running = !strcmp(pool->restart, "running");
-    p->failed = !strcmp(pool->restart, "failed");
+    p->serving += pool->ready;
+    p->running |= !strcmp(pool->restart, "running");
+    if (strcmp(pool->restart, "failed"))
+        return;
+    p->failed = true;
     memcpy(p->trouble, pool->trouble, sizeof p->trouble);
 }
 
@@ -308,7 +313,12 @@ static int wait_for_restart(const char *pool, double limit_s)
     if (!board)
         return NO_MANAGER;
     for (;;) {
-        fcgipm_view_each(board, wall_us(), look_at, &p);
+        static const fcgipm_view_visitor_t all = {
+            .pool = look_at}; /* also a definition that does not serve yet */
+
+        p.found = p.running = p.failed = false;
+        p.serving = 0;
+        fcgipm_view_walk(board, wall_us(), &all, &p);
         if (!p.found || !p.running)
             break;
         if (wall_us() >= until) {
@@ -318,8 +328,12 @@ static int wait_for_restart(const char *pool, double limit_s)
         sleep_s(0.05);
     }
     if (p.failed || !p.found) {
-        fprintf(stderr, "fcgipmctl: pool %s: restart failed, the old processes stay%s%s\n", pool,
-                *p.trouble ? ": " : "", p.trouble);
+        char trouble[4 * sizeof p.trouble]; /* what an application has written is for no terminal as it is */
+
+        fcgipm_log_escape(trouble, sizeof trouble, p.trouble, strlen(p.trouble));
+        fprintf(stderr, "fcgipmctl: pool %s: restart failed, %s%s%s\n", pool,
+                p.serving ? "the old processes stay" : "and there are no old ones", *trouble ? ": " : "",
+                trouble);
         return REFUSED;
     }
     printf("pool %s: restart done\n", pool);

@@ -150,7 +150,8 @@ static void help(const attempt_t *a)
 
 static const char *pool_name(const attempt_t *a)
 {
-    return a->wish->setting->name ? a->wish->setting->name : "?";
+    const char *said = a->wish->setting->name; /* one made on demand has its name on the board only */
+    return said && *said ? said : a->link->env.board->pool[a->pool].name;
 }
 
 /* Might somebody serve, now or when it has started? */
@@ -219,6 +220,10 @@ static apr_status_t check_limits(attempt_t *a)
         if (a->wish->gone(a->wish->ctx))
             return fcgipm_fault_set(a->fault, APR_ECONNABORTED, "queue", "the client has left");
     }
+    if (a->until_us && now_us >= a->until_us && paused(a))
+        return fcgipm_fault_set(a->fault, APR_TIMEUP, "queue",
+                                "pool %s is paused (fcgipmctl resume %s ends that)", pool_name(a),
+                                pool_name(a));
     if (a->until_us && now_us >= a->until_us)
         return fcgipm_fault_set(a->fault, APR_TIMEUP, "queue",
                                 "no process of pool %s came free within %" APR_INT64_T_FMT
@@ -464,22 +469,25 @@ static bool may_keep(const attempt_t *a)
     return keep == FCGIPM_ON || (keep == FCGIPM_AUTO && !a->link->env.board->pool[a->pool].external);
 }
 
-static bool multiplexes(const attempt_t *a)
+bool fcgipm_attempt_multiplexes(const attempt_t *a)
 {
     const fcgipm_board_slot_t *slot = &a->link->env.board->slot[a->g.slot_first + a->lease->slot];
     return a->g.concurrency > 1 && fcgipm_atom_peek(&slot->multiplexes);
 }
 
-/* May it share its connection? One that cannot be repeated must not depend on how others end. */
-static bool shares(const attempt_t *a)
+/* May it share its connection? One that cannot be repeated must not depend on how others end; an application
+ * that does not read a body in time (Go's net/http/fcgi) would keep all others waiting; and one whose answer
+ * is not always taken would be cut off for it. */
+bool fcgipm_attempt_shares(const attempt_t *a)
 {
-    return !a->wish->fresh && multiplexes(a) && may_keep(a);
+    return !a->wish->fresh && !a->wish->alone && a->wish->opening_ends && fcgipm_attempt_multiplexes(a) &&
+           may_keep(a);
 }
 
 static apr_status_t connect_begin(attempt_t *a)
 {
     a->joined = false;
-    if (shares(a)) {
+    if (fcgipm_attempt_shares(a)) {
         a->lease->fd = fcgipm_trunk_join(a->link->trunks, a->pool, a->lease->slot, a->lease->generation);
         a->joined = a->lease->fd >= 0;
         if (a->joined)
@@ -514,9 +522,9 @@ static apr_status_t seat_connect(attempt_t *a)
         return rv;
     }
     if (rv == APR_SUCCESS) {
-        int branch = shares(a) ? fcgipm_trunk_adopt(a->link->trunks, a->pool, lease->slot, lease->generation,
-                                                    lease->fd)
-                               : -1;
+        int branch = fcgipm_attempt_shares(a) ? fcgipm_trunk_adopt(a->link->trunks, a->pool, lease->slot,
+                                                                   lease->generation, lease->fd)
+                                              : -1;
         if (branch >= 0)
             lease->fd = branch;
         fcgipm_stat_connects_add(a->link->env.board, a->pool, 1);
@@ -590,8 +598,12 @@ static apr_status_t attempt_failed(attempt_t *a, apr_status_t rv)
 static apr_status_t attempt_done(attempt_t *a)
 {
     fcgipm_board_t *board = a->link->env.board;
-    a->lease->shared = shares(a);
-    a->lease->keep = may_keep(a) && (shares(a) || !multiplexes(a)); /* its seat's next request shares again */
+    const fcgipm_board_slot_t *slot = &board->slot[a->g.slot_first + a->lease->slot];
+    a->lease->pid = fcgipm_atom_peek(&slot->pid); /* a successor may have come since the seat was taken */
+    a->lease->shared = fcgipm_attempt_shares(a);
+    a->lease->keep =
+        may_keep(a) && (fcgipm_attempt_shares(a) ||
+                        !fcgipm_attempt_multiplexes(a)); /* its seat's next request shares again */
     fcgipm_atom_count(&board->slot[a->g.slot_first + a->lease->slot].begun, 1);
     fcgipm_stat_requests_add(board, a->pool, 1);
     return APR_SUCCESS;
@@ -839,7 +851,13 @@ bool fcgipm_lease_waited(const fcgipm_link_t *link, const fcgipm_lease_t *lease)
 
 const char *fcgipm_lease_verdict(fcgipm_link_t *link, const fcgipm_lease_t *lease)
 {
-    return fcgipm_trunk_verdict(link->trunks, lease->fd);
+    return lease->shared ? fcgipm_trunk_verdict(link->trunks, lease->fd) : NULL;
+}
+
+void fcgipm_lease_full(fcgipm_link_t *link, const fcgipm_lease_t *lease, bool full)
+{
+    if (lease->shared)
+        fcgipm_trunk_full(link->trunks, lease->fd, full);
 }
 
 /* What was looked at only. */
@@ -878,7 +896,8 @@ static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_g
     attempt_t *a = take_out(link, cell);
     if (!a)
         return false;
-    if (a->wish->fresh || a->avoid == lease->slot || a->handed_fd >= 0 ||
+    if (a->wish->fresh || (lease->shared && (a->wish->alone || !a->wish->opening_ends)) ||
+        a->avoid == lease->slot || a->handed_fd >= 0 ||
         !fcgipm_queue_hand(board, cell, word, lease->seat, lease->word)) {
         put_back(a, word);
         return false;

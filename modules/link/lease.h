@@ -71,6 +71,7 @@ typedef struct fcgipm_wish {
     const fcgipm_setting_t *setting; /* queue_us, queue_length, connect_us, keep_conn, connect */
     const fcgipm_share_t *share;     /* may be NULL: no bound */
     bool fresh;                      /* do not use a kept connection (the request could not be repeated) */
+    bool alone;                      /* not on a connection with others (FcgiMultiplex) */
     uint32_t avoid_seat_slot; /* slot number to avoid if another is free (the retry rule); UINT32_MAX none */
     int64_t deadline_us;      /* fcgipm_clock_us() limit over all, 0 = none */
     /* What the request begins with (BEGIN_REQUEST, PARAMS, ...), may be NULL: a thread of this child that
@@ -172,6 +173,10 @@ bool fcgipm_lease_waited(const fcgipm_link_t *link, const fcgipm_lease_t *lease)
 
 /* If the connection's end was our own doing: why. NULL: it was not. Before the lease is given back. */
 const char *fcgipm_lease_verdict(fcgipm_link_t *link, const fcgipm_lease_t *lease);
+
+/* The request cannot take more of the answer for its client, or again can: others on its connection must not
+ * wait. */
+void fcgipm_lease_full(fcgipm_link_t *link, const fcgipm_lease_t *lease, bool full);
 
 /* The request takes long: tell the manager, which may look at what its worker does. Never waits. */
 void fcgipm_lease_slow(fcgipm_link_t *link, const fcgipm_lease_t *lease);

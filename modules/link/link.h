@@ -97,6 +97,10 @@ void fcgipm_keeper_wake(fcgipm_link_t *link);
 void fcgipm_keeper_watch(fcgipm_link_t *link, int fd);
 
 /* lease.c */
+/* Of the worker whose seat it has: several requests on one connection? */
+bool fcgipm_attempt_multiplexes(const fcgipm_attempt_t *a);
+/* ... and may this one be among them? */
+bool fcgipm_attempt_shares(const fcgipm_attempt_t *a);
 void fcgipm_link_tell(fcgipm_link_t *link, fcgipm_msg_type_t type, uint32_t pool, uint32_t slot,
                       uint32_t generation);
 void fcgipm_link_tell_pending(fcgipm_link_t *link);

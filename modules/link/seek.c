@@ -46,7 +46,8 @@ static bool take_kept(attempt_t *a, fcgipm_kept_pick_fn *pick)
                                      a->link->child);
         if (ours)
             fcgipm_seek_hold(a, kept.seat, word);
-        if (ours && !a->wish->fresh && fcgipm_peer_silent(kept.fd)) {
+        if (ours && !a->wish->fresh && (!fcgipm_attempt_multiplexes(a) || fcgipm_attempt_shares(a)) &&
+            fcgipm_peer_silent(kept.fd)) {
             a->lease->fd = kept.fd;
             a->lease->reused = true;
             fcgipm_stat_reuses_add(a->link->env.board, a->pool, 1);

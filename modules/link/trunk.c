@@ -19,7 +19,10 @@
 #define IN_SIZE     (2 * 65536)
 #define OUT_MAX     (256 * 1024) /* to a trunk; beyond it its branches are not read */
 #define READS_MAX   4            /* of one trunk in a row */
-#define PATIENCE_US 250000       /* for a branch that does not take what it gets */
+#define RETIRED_MAX 256          /* ids that may not be used again; then the trunk takes no more requests */
+#define PATIENCE_US 250000       /* for a branch that takes nothing and has said that it cannot ... */
+#define LONGEST_US  5000000      /* ... and for one that has not: httpd's threads may be busy */
+#define GHOST_US    60000000
 #define LOOK_MS     50
 #define STRAY_ID    65535 /* is nobody's: a branch has request 1 only */
 
@@ -42,7 +45,9 @@ typedef struct branch {
         outer;  /* fd -1: nobody is there, END_REQUEST is waited for. outer: a number only, to find it by */
     bool begun; /* BEGIN_REQUEST went out, END_REQUEST has not come */
     bool aborted, cut, deaf, ended_input, paused, gone;
-    int64_t over_us; /* since when more is held for it than may be; 0: it is not */
+    bool full;        /* its request cannot take more: its client does not read */
+    int64_t over_us;  /* since when more is held for it than may be; 0: it is not */
+    int64_t ghost_us; /* cut and ended then; it stays a while, for who asks why */
     queue_t held;
     unsigned char *carry; /* the beginning of a record */
     size_t carry_len;
@@ -56,7 +61,10 @@ struct trunk {
     int fd;
     bool gone, deaf;
     branch_t *by_id[IDS_MAX];
-    unsigned ids, live;
+    /* An application may go on with a request that it has ended because it was told to abort it: such an id
+     * is never used again, and what comes for it is dropped. */
+    bool retired[IDS_MAX];
+    unsigned ids, live, retired_count;
     unsigned over; /* branches for which it is not read */
     queue_t out;
     size_t in_len;
@@ -142,6 +150,19 @@ static void watch(const fcgipm_trunks_t *all, int fd, void *object, uint32_t eve
         epoll_ctl(all->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 }
 
+/* Before it is closed: a copy of it in a child that just forks would keep it in the epoll set. */
+static void unwatch(const fcgipm_trunks_t *all, int fd)
+{
+    epoll_ctl(all->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+static void close_watched(const fcgipm_trunks_t *all, int *fd)
+{
+    unwatch(all, *fd);
+    close(*fd);
+    *fd = -1;
+}
+
 static void watch_branch(const fcgipm_trunks_t *all, branch_t *b)
 {
     watch(all, b->fd, b,
@@ -178,8 +199,7 @@ static void bury_branch(fcgipm_trunks_t *all, branch_t *b)
     if (b->trunk)
         b->trunk->by_id[b->id - 1] = NULL;
     if (b->fd >= 0)
-        close(b->fd);
-    b->fd = -1;
+        close_watched(all, &b->fd);
     if (b->prev)
         b->prev->next = b->next;
     else
@@ -213,8 +233,7 @@ static void end_trunk(trunk_t *t)
             bury_branch(all, b);
         }
     }
-    close(t->fd);
-    t->fd = -1;
+    close_watched(all, &t->fd);
     t->next = all->dead_trunks;
     all->dead_trunks = t;
 }
@@ -297,8 +316,7 @@ static void lose_branch(fcgipm_trunks_t *all, branch_t *b)
     if (!t || !b->begun) {
         bury_branch(all, b);
     } else {
-        close(b->fd);
-        b->fd = -1;
+        close_watched(all, &b->fd);
         queue_empty(&b->held);
         set_over(b, false);
         abort_request(b);
@@ -422,13 +440,31 @@ static void spoil(trunk_t *t, const unsigned char *header)
             deliver(t, t->by_id[i], stray, sizeof stray);
 }
 
+/* Its request has ended, but who cut it may still ask why. */
+static void make_ghost(trunk_t *t, branch_t *b)
+{
+    unwatch(t->all, b->fd);
+    shutdown(b->fd, SHUT_RDWR); /* a hang-up is all that one can see who no longer reads */
+    b->ghost_us = fcgipm_clock_us();
+    t->by_id[b->id - 1] = NULL;
+    b->trunk = NULL;
+    if (--t->live == 0)
+        end_trunk(t);
+}
+
 static void end_request(trunk_t *t, branch_t *b)
 {
     b->begun = false;
+    if (b->aborted) {
+        t->retired[b->id - 1] = true;
+        t->retired_count++;
+    }
     if (b->fd < 0)
         bury_branch(t->all, b);
-    else if (b->deaf)
-        lose_branch(t->all, b); /* the end of its connection is all that it can still see */
+    else if (b->cut)
+        make_ghost(t, b);
+    else if (b->deaf || b->aborted) /* an aborted one has its END_REQUEST, and nothing begins on it again */
+        lose_branch(t->all, b);
 }
 
 /* Records that follow each other for the same branch go in one piece. False: it broke the protocol. */
@@ -442,7 +478,8 @@ static bool distribute(trunk_t *t)
         unsigned id = fcgipm_span_get16(h + 2);
         size_t size = FCGIPM_RECORD_HEADER_LEN + fcgipm_span_get16(h + 4) + h[6];
         branch_t *b = id >= 1 && id <= t->ids ? t->by_id[id - 1] : NULL;
-        sound = h[0] == 1 && b && b->begun;
+        bool late = h[0] == 1 && !b && id >= 1 && id <= t->ids && t->retired[id - 1];
+        sound = late || (h[0] == 1 && b && b->begun);
         if (!sound || t->in_len - at < size || b != to) {
             deliver(t, to, t->in + run, at - run);
             run = at;
@@ -452,7 +489,7 @@ static bool distribute(trunk_t *t)
             break;
         fcgipm_span_put16(h + 2, 1);
         at += size;
-        if (h[1] != FCGIPM_TYPE_END_REQUEST)
+        if (late || h[1] != FCGIPM_TYPE_END_REQUEST)
             continue;
         deliver(t, b, t->in + run, at - run);
         run = at;
@@ -503,6 +540,8 @@ static void on_event(fcgipm_trunks_t *all, const struct epoll_event *ev)
         trunk_t *t = ev->data.ptr;
         if (!t->gone && (ev->events & EPOLLOUT))
             trunk_writable(t);
+        if (!t->gone && t->over && (ev->events & (EPOLLHUP | EPOLLERR)))
+            unwatch(all, t->fd); /* its end is told until it is read: that waits for set_over */
         if (!t->gone && (ev->events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
             trunk_readable(t);
         return;
@@ -516,13 +555,28 @@ static void on_event(fcgipm_trunks_t *all, const struct epoll_event *ev)
         lose_branch(all, b);
 }
 
-/* Who has had time enough holds up nobody any longer. */
-static void cut_late(fcgipm_trunks_t *all)
+static bool has_company(const branch_t *b)
+{
+    for (unsigned i = 0; b->trunk && i < b->trunk->ids; i++)
+        if (b->trunk->by_id[i] && b->trunk->by_id[i] != b && b->trunk->by_id[i]->begun)
+            return true;
+    return false;
+}
+
+/* Who has had time enough holds up nobody any longer. Alone on its trunk it holds up nobody. */
+static bool is_late(const branch_t *b, int64_t now_us)
+{
+    return b->over_us && now_us - b->over_us >= (b->full ? PATIENCE_US : LONGEST_US) && has_company(b);
+}
+
+static void look_after(fcgipm_trunks_t *all)
 {
     int64_t now_us = fcgipm_clock_us();
     for (branch_t *b = all->branches, *next; b; b = next) {
         next = b->next;
-        if (b->over_us && (now_us < b->over_us || now_us - b->over_us >= PATIENCE_US)) {
+        if (b->ghost_us && now_us - b->ghost_us >= GHOST_US) {
+            bury_branch(all, b);
+        } else if (is_late(b, now_us)) {
             cut_branch(b);
             watch_branch(all, b);
         }
@@ -539,8 +593,7 @@ static void *trunks_main(void *ctx)
         pthread_mutex_lock(&all->mutex);
         for (int i = 0; i < n; i++)
             on_event(all, &events[i]);
-        if (all->over)
-            cut_late(all);
+        look_after(all);
         timeout_ms = all->over ? LOOK_MS : -1;
         free_dead(all);
         bool stopping = all->stopping;
@@ -576,7 +629,8 @@ static bool start_thread(fcgipm_trunks_t *all)
 static trunk_t *find(const fcgipm_trunks_t *all, uint32_t pool, uint32_t slot, uint32_t generation)
 {
     trunk_t *t = all->trunks;
-    while (t && (t->pool != pool || t->slot != slot || t->generation != generation || t->deaf))
+    while (t && (t->pool != pool || t->slot != slot || t->generation != generation || t->deaf ||
+                 t->retired_count >= RETIRED_MAX))
         t = t->next;
     return t;
 }
@@ -584,7 +638,7 @@ static trunk_t *find(const fcgipm_trunks_t *all, uint32_t pool, uint32_t slot, u
 static unsigned free_id(trunk_t *t)
 {
     for (unsigned i = 0; i < t->ids; i++)
-        if (!t->by_id[i])
+        if (!t->by_id[i] && !t->retired[i])
             return i + 1;
     return t->ids < IDS_MAX ? ++t->ids : 0;
 }
@@ -658,13 +712,24 @@ const char *fcgipm_trunk_verdict(fcgipm_trunks_t *all, int fd)
 {
     pthread_mutex_lock(&all->mutex);
     const branch_t *b = all->branches; /* the newest first: a number may have been another's */
-    while (b && b->outer != fd)
+    while (b && (b->outer != fd || b->fd < 0))
         b = b->next;
     bool cut = b && b->cut;
     pthread_mutex_unlock(&all->mutex);
     return cut ? "its client does not take the answer, and others share the connection (FcgiMultiplex, "
                  "FcgiResponseBuffer)"
                : NULL;
+}
+
+void fcgipm_trunk_full(fcgipm_trunks_t *all, int fd, bool full)
+{
+    pthread_mutex_lock(&all->mutex);
+    branch_t *b = all->branches;
+    while (b && (b->outer != fd || b->fd < 0))
+        b = b->next;
+    if (b)
+        b->full = full;
+    pthread_mutex_unlock(&all->mutex);
 }
 
 unsigned fcgipm_trunk_count(fcgipm_trunks_t *all)

@@ -8,11 +8,11 @@
  * the branches and the trunk and changes their request ids on the way. Who calls: lease.c, any request
  * thread; the thread is started with the first trunk. Owns: the trunks and the inner ends of the branches;
  * the outer end is the caller's, who closes it. Always true: 1. only whole records enter a trunk, so a branch
- * that ends anywhere leaves it sound; 2. an id is in use until its END_REQUEST, also when its branch has gone
- * (then ABORT_REQUEST was sent); 3. what a branch does not
- * take is held for it; beyond FCGIPM_BRANCH_HELD bytes the trunk waits a quarter of a second for it, then it
- * is cut: no branch holds up the others for longer; 4. without a branch there is no trunk: the application
- * sees its end.
+ * that ends anywhere leaves it sound; 2. an id is in use until its END_REQUEST, also when its branch has
+ * gone, and never again once ABORT_REQUEST was sent for it; 3. what a branch does not take is held for it;
+ * beyond FCGIPM_BRANCH_HELD bytes the trunk waits for it, and if others are on it, a quarter of a second
+ * (five when nobody says that the client is to blame), then the branch is cut; 4. without a branch there is
+ * no trunk: the application sees its end.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +37,8 @@ int fcgipm_trunk_adopt(fcgipm_trunks_t *trunks, uint32_t pool, uint32_t slot, ui
 /* Why the branch whose outer end is fd came to its end, if that was our doing; NULL: it was not. A literal.
  */
 const char *fcgipm_trunk_verdict(fcgipm_trunks_t *trunks, int fd);
+/* The request of the branch whose outer end is fd can take no more for its client, or again can. */
+void fcgipm_trunk_full(fcgipm_trunks_t *trunks, int fd, bool full);
 /* Tests. */
 unsigned fcgipm_trunk_count(fcgipm_trunks_t *trunks);
 #endif

@@ -82,10 +82,13 @@ static void ask(fcgipm_worker_t *w)
     w->probe = fcgipm_ready_ask(&addr, s->probe ? FCGIPM_READY_REQUEST : FCGIPM_READY_SIGN, s->probe);
     w->ask_by_us = m->now + s->probe_timeout_us;
     if (!w->probe) {
+        int error = errno;
         char why[128];
 
-        snprintf(why, sizeof why, "cannot be connected to (%s)", strerror(errno));
         give_place_back(w);
+        if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS)
+            return; /* that is our own trouble */
+        snprintf(why, sizeof why, "cannot be connected to (%s)", strerror(error));
         replace(w, why);
     }
 }

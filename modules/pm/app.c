@@ -272,7 +272,9 @@ static fcgipm_policy_in_t look(fcgipm_app_t *app)
         fcgipm_worker_t *w = &app->workers[i];
 
         in.free_slots += w->state == FCGIPM_SLOT_FREE;
-        in.starting += w->state == FCGIPM_SLOT_STARTING;
+        /* One that was killed because it does not start counts until its failure does: another one would
+         * begin with the old delay. */
+        in.starting += w->state == FCGIPM_SLOT_STARTING || (w->state == FCGIPM_SLOT_ENDING && w->failed);
         if (w->state != FCGIPM_SLOT_READY)
             continue;
         in.ready++;
@@ -321,7 +323,10 @@ static void retire_some(fcgipm_app_t *app, uint32_t count, bool any)
         fcgipm_worker_t *w = &app->workers[i];
 
         if (any && fcgipm_worker_alive(w)) {
-            fcgipm_worker_drain(w, FCGIPM_LEAVE_TOLD, "the pool has more processes than it may have");
+            fcgipm_worker_drain(w, FCGIPM_LEAVE_TOLD,
+                                app->flags & FCGIPM_POOL_DRAINED
+                                    ? "the pool is drained (fcgipmctl)"
+                                    : "the pool has more processes than it may have");
             count--;
         } else if (w->state == FCGIPM_SLOT_READY && note_idle(w)) {
             fcgipm_worker_drain(w, FCGIPM_LEAVE_IDLE, "idle, FcgiTimeout idle=");
@@ -410,8 +415,12 @@ static void switch_route(fcgipm_app_t *old, fcgipm_app_t *new)
     fcgipm_atom_set(&board->pool[new->index].route, new->index);
     fcgipm_atom_set(&board->pool[old->index].route, new->index);
     fcgipm_queue_wake_all(board, &old->geometry);
-    FCGIPM_LOG(333, FCGIPM_LOG_NOTICE, 0, new->setting->scope,
-               "pool %s: the changed application is ready and takes over", new->setting->name);
+    FCGIPM_LOG(333, new->was_ready ? FCGIPM_LOG_NOTICE : FCGIPM_LOG_ERR, 0, new->setting->scope,
+               "pool %s: %s", new->setting->name,
+               new->was_ready
+                   ? "the changed application is ready and takes over"
+                   : "the last process of the old definition is gone, and the changed one does not "
+                     "start");
 }
 
 static void drain_down_to(fcgipm_app_t *app, uint32_t keep, const char *why)
@@ -462,10 +471,22 @@ static void forget(fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
 
+    clear_places(app, 0);
     fcgipm_atom_set(&m->board->pool[app->index].state, FCGIPM_POOL_FREE);
     fcgipm_atom_set(&m->registry->pool[app->index].used, 0);
     m->apps[app->index] = NULL;
     apr_pool_destroy(app->pool);
+}
+
+/* As long as the changed definition does not start, the old one goes on serving: with one process at least.
+ */
+static bool still_serves(fcgipm_app_t *app)
+{
+    const fcgipm_app_t *new = successor_of(app);
+
+    return app->was_ready && new && !new->was_ready && !app->forget_us && !app->setting->connect &&
+           app->tally.failures < PATIENCE &&fcgipm_atom_get(&app->manager->board->pool[app->index].route) ==
+               app->index;
 }
 
 static int64_t tend_retired(fcgipm_app_t *app)
@@ -473,14 +494,24 @@ static int64_t tend_retired(fcgipm_app_t *app)
     fcgipm_manager_t *m = app->manager;
     fcgipm_app_t *new;
 
+    if (!still_serves(app))
+        clear_places(app, 0); /* nobody comes who would take what waits there */
+    if (still_serves(app) && count_processes(app) == 0) {
+        start_some(app, 1, 0);
+        return app->tally.retry_us > m->now ? app->tally.retry_us : m->now + LOOK_US;
+    }
     if (count_processes(app)) {
         new = successor_of(app);
         return new ? tend_replaced(app, new) : tend_removed(app);
     }
     if (!app->forget_us) {
         /* Whoever still has this index shall find its successor, or nobody. */
-        if ((new = successor_of(app)))
+        new = successor_of(app);
+        if (new && app->was_ready)
             switch_route(app, new);
+        else if (new) /* it has never served: to whom its successor's requests go, who may be an older one */
+            fcgipm_atom_set(&m->board->pool[app->index].route,
+                            fcgipm_atom_get(&m->board->pool[new->index].route));
         app->forget_us = m->now + FORGET_US;
         if (!app->setting->connect)
             fcgipm_listen_dir_remove(m->runtime_dir, app->index);

@@ -183,11 +183,20 @@ static void keep_orders(fcgipm_app_t *app)
     app->manager->again = true;
 }
 
+/* All definitions of the pool: an old one serves until the changed one is ready. */
 static void set_flags(fcgipm_app_t *app, const peer_t *peer, uint32_t set, uint32_t clear, const char *said)
 {
-    app->flags = (app->flags & ~clear) | set;
-    keep_orders(app);
-    fcgipm_app_publish(app); /* whoever acts on the answer must find it true */
+    fcgipm_manager_t *m = app->manager;
+
+    for (uint32_t i = 0; i < m->app_end; i++) {
+        fcgipm_app_t *one = m->apps[i];
+
+        if (!one || (one != app && (one->configured || one->key != app->key)))
+            continue;
+        one->flags = (one->flags & ~clear) | set;
+        keep_orders(one);
+        fcgipm_app_publish(one); /* whoever acts on the answer must find it true */
+    }
     FCGIPM_LOG(379, FCGIPM_LOG_NOTICE, 0, app->setting->scope, "pool %s: %s (fcgipmctl)", app->setting->name,
                said);
     answer(peer, "ok pool %s: %s\n", app->setting->name, said);

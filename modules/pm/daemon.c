@@ -16,6 +16,7 @@
 
 #include "core/log.h"
 #include "pm/listen.h"
+#include "pm/spawn.h"
 #include "pm/manager.h"
 #include "pm/memory.h"
 #include "pm/pidfd.h"
@@ -131,6 +132,7 @@ int fcgipm_daemon_run(const fcgipm_daemon_env_t *env)
         if (sig != SIGTERM && sig != SIGINT)
             signal(sig, SIG_DFL);
     close_others(env);
+    fcgipm_spawn_raise_limits();
     fcgipm_stray_collect();
     m = create(env);
     if (!m)
@@ -171,23 +173,31 @@ static unsigned signal_leftovers(const fcgipm_registry_t *registry, int sig)
     return alive;
 }
 
-/* Their groups and what they forked: after them, by session and by the marker that names this directory. */
-static unsigned kill_leftover_families(const fcgipm_registry_t *registry, const char *runtime_dir)
+/* What they forked, by the marker that names this directory. Never by the numbers of their sessions and
+ * groups: who has those now may be anybody, if the workers have gone (another container, a start hours
+ * later). */
+static unsigned kill_leftover_families(const char *runtime_dir)
 {
     char mark[160];
     fcgipm_stray_t strays = {.mark = mark, .any_uid = true};
-    unsigned killed;
 
     snprintf(mark, sizeof mark, "FCGIPM_WORKER=%s:", runtime_dir);
-    killed = fcgipm_stray_kill(&strays);
-    strays.mark = NULL;
+    return fcgipm_stray_kill(&strays);
+}
+
+/* The same by session and group, before their leaders are gone: whoever is in one of them then is theirs. */
+static void kill_leftover_groups(const fcgipm_registry_t *registry)
+{
     for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++) {
-        strays.session = (pid_t)fcgipm_atom_get(&registry->slot[i].pid);
-        strays.since = registry->slot[i].start_time;
-        if (strays.session > 1 && strays.since)
-            killed += fcgipm_stray_kill(&strays);
+        pid_t pid = (pid_t)fcgipm_atom_get(&registry->slot[i].pid);
+        fcgipm_stray_t strays = {.session = pid, .since = registry->slot[i].start_time};
+        int fd = fcgipm_pidfd_find(pid, registry->slot[i].start_time);
+
+        if (fd < 0)
+            continue;
+        fcgipm_stray_kill(&strays);
+        close(fd);
     }
-    return killed;
 }
 
 static void stop_leftovers(fcgipm_registry_t *registry, const char *runtime_dir)
@@ -201,10 +211,11 @@ static void stop_leftovers(fcgipm_registry_t *registry, const char *runtime_dir)
     signal_leftovers(registry, SIGCONT);
     while (signal_leftovers(registry, 0) && fcgipm_manager_clock() - begin < 2000000)
         poll(NULL, 0, 10);
+    kill_leftover_groups(registry);
     while (signal_leftovers(registry, SIGKILL) && fcgipm_manager_clock() - begin < 4000000)
         poll(NULL, 0, 10);
     /* Until none is left: who is killed may have forked just before, and takes a moment to be gone. */
-    for (int round = 0; round < 100 && kill_leftover_families(registry, runtime_dir) > 0; round++)
+    for (int round = 0; round < 100 && kill_leftover_families(runtime_dir) > 0; round++)
         poll(NULL, 0, 10);
 }
 

@@ -63,6 +63,20 @@ static void empty_dir(const char *path)
         closedir(dir);
 }
 
+void fcgipm_listen_regroup(const char *runtime_dir, uint32_t pool, uint32_t slot, uint32_t gid)
+{
+    char path[PATH_LEN];
+
+    if (geteuid() != 0)
+        return;
+    pool_path(path, runtime_dir, pool);
+    if (lchown(path, (uid_t)-1, gid) < 0)
+        return;
+    if (fcgipm_board_socket_path(path, sizeof path, runtime_dir, pool, slot) &&
+        lchown(path, (uid_t)-1, gid) < 0)
+        return;
+}
+
 void fcgipm_listen_dir_remove(const char *runtime_dir, uint32_t pool)
 {
     char path[PATH_LEN];

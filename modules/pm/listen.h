@@ -20,6 +20,8 @@
 #include "core/fault.h"
 
 apr_status_t fcgipm_listen_dir(const char *runtime_dir, uint32_t pool, uint32_t gid, fcgipm_fault_t *fault);
+/* httpd's group has changed: pool directory and socket are its new one's. */
+void fcgipm_listen_regroup(const char *runtime_dir, uint32_t pool, uint32_t slot, uint32_t gid);
 void fcgipm_listen_dir_remove(const char *runtime_dir, uint32_t pool);
 /* A listening socket, close-on-exec. */
 apr_status_t fcgipm_listen_open(int *fd, const char *runtime_dir, uint32_t pool, uint32_t slot, uint32_t gid,

@@ -274,12 +274,14 @@ static size_t count_workers(const fcgipm_manager_t *m)
 static size_t gather(fcgipm_manager_t *m, struct pollfd *fds, watch_t *watches)
 {
     size_t count = FD_FIXED;
+    int64_t full_us = m->notify_after_us;
 
+    m->again_us = full_us > m->now ? full_us : INT64_MAX;
     fds[FD_SIGNALS] = (struct pollfd){.fd = m->signal_fds[0], .events = POLLIN};
     fds[FD_LIFELINE] = (struct pollfd){.fd = m->stopping ? -1 : m->env->lifeline_fd, .events = POLLIN};
     fds[FD_ORDERS] = (struct pollfd){.fd = m->stopping ? -1 : m->env->orders_fd, .events = POLLIN};
     fds[FD_REQUESTS] = (struct pollfd){.fd = m->stopping ? -1 : m->env->requests_fd, .events = POLLIN};
-    fds[FD_NOTIFY] = (struct pollfd){.fd = m->notify_fd, .events = POLLIN};
+    fds[FD_NOTIFY] = (struct pollfd){.fd = full_us > m->now ? -1 : m->notify_fd, .events = POLLIN};
     for (unsigned i = 0; i <= FCGIPM_CONTROL_PEERS; i++)
         fds[FD_CONTROL + i] = (struct pollfd){.fd = fcgipm_control_fd(m->control, i), .events = POLLIN};
     for (unsigned i = 0; i < FCGIPM_SLOW_COMMANDS; i++)
@@ -290,7 +292,10 @@ static size_t gather(fcgipm_manager_t *m, struct pollfd *fds, watch_t *watches)
 
             if (w->pid == 0)
                 continue;
-            watch(fds, watches, &count, w->out_fd, w, act_output);
+            full_us = fcgipm_output_full_until(w->output, m->now);
+            if (full_us && full_us < m->again_us)
+                m->again_us = full_us;
+            watch(fds, watches, &count, full_us ? -1 : w->out_fd, w, act_output);
             watch(fds, watches, &count, w->pidfd, w, act_pidfd);
             watch(fds, watches, &count, w->report_fd, w, fcgipm_worker_on_report);
             if (w->probe)
@@ -385,6 +390,8 @@ static bool turn(fcgipm_manager_t *m, crowd_t *crowd)
     if (!make_room(crowd, FD_FIXED + count_workers(m) * FDS_PER_WORKER) || (m->stopping && !any_process(m)))
         return false;
     count = gather(m, crowd->fds, crowd->watches);
+    if (m->again_us < next)
+        next = m->again_us;
     if (poll(crowd->fds, count, timeout_ms(m, next)) > 0) {
         m->now = fcgipm_manager_clock();
         dispatch(m, crowd->fds, crowd->watches, count);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "pm/listen.h"
 #include "pm/pidfd.h"
 #include "share/board.h"
 
@@ -85,10 +86,42 @@ static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
     }
 }
 
+/* Names stay and their numbers change: User, Group, or an account that was made anew. */
+static void look_up_again(fcgipm_app_t *app)
+{
+    fcgipm_manager_t *m = app->manager;
+    fcgipm_jail_cell_t cell = {0};
+    fcgipm_fault_t fault;
+
+    if (!app->configured || app->setting->connect || !app->plan_ok ||
+        app->plan.jail->prepare(&cell, app->setting, m->uid, m->gid, &fault) != APR_SUCCESS ||
+        (cell.uid == app->plan.cell.uid && cell.gid == app->plan.cell.gid))
+        return;
+    app->plan_ok = false;
+    fcgipm_refresh_restart(app, "its user has another number now");
+}
+
+static void regroup(const fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+
+    for (uint32_t slot = 0; slot < app->geometry.slot_count; slot++)
+        if (app->workers[slot].listen_fd >= 0)
+            fcgipm_listen_regroup(m->runtime_dir, app->index, slot, m->gid);
+}
+
 void fcgipm_manager_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
 {
+    bool other_group = m->gid != world->gid;
+
     m->uid = world->uid;
     m->gid = world->gid;
+    for (uint32_t i = 0; i < m->app_end; i++) {
+        if (m->apps[i] && other_group)
+            regroup(m->apps[i]);
+        if (m->apps[i])
+            look_up_again(m->apps[i]);
+    }
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i] && !m->apps[i]->script && !named_by(world, m->apps[i]))
             fcgipm_app_retire(m->apps[i]);

@@ -135,7 +135,9 @@ struct fcgipm_manager {
     struct fcgipm_control *control;                   /* may be NULL */
     struct fcgipm_slow *slow;
     int notify_fd;
-    uint64_t oom_kills; /* of the kernel, as last seen */
+    int64_t notify_after_us; /* anybody can write there: not more often than so */
+    int64_t again_us;        /* what was left out of this turn's poll is looked at then */
+    uint64_t oom_kills;      /* of the kernel, as last seen */
 };
 
 /* --- worker.c: one worker --- */

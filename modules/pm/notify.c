@@ -15,6 +15,8 @@
 #include "core/log.h"
 #include "pm/pidfd.h"
 
+#define PAUSE_US 20000 /* between two looks */
+
 bool fcgipm_notify_path(char *out, size_t cap, const char *runtime_dir)
 {
     int len = snprintf(out, cap, "%s/notify", runtime_dir);
@@ -72,6 +74,7 @@ void fcgipm_notify_read(fcgipm_manager_t *m)
     } control;
     char text[1024];
 
+    m->notify_after_us = m->now + PAUSE_US;
     for (int i = 0; i < 64; i++) {
         struct iovec iov = {.iov_base = text, .iov_len = sizeof text - 1};
         struct msghdr mh = {

@@ -9,6 +9,9 @@
 
 #define LINES_PER_SECOND 50
 #define READ_MAX         65536
+#define BYTES_PER_SECOND                                                                                     \
+    524288 /* read of one worker; a flood would keep the manager from everything else                        \
+            */
 
 void fcgipm_output_begin(fcgipm_output_t *out, const char *pool, uint32_t slot, uint32_t pid, unsigned scope)
 {
@@ -68,6 +71,13 @@ static void feed(fcgipm_output_t *out, const char *data, size_t len, int64_t now
     }
 }
 
+int64_t fcgipm_output_full_until(const fcgipm_output_t *out, int64_t now_us)
+{
+    int64_t until_us = out->bytes_us + 1000000;
+
+    return out->bytes >= BYTES_PER_SECOND && now_us < until_us ? until_us : 0;
+}
+
 void fcgipm_output_read(fcgipm_output_t *out, int fd, int64_t now_us)
 {
     char buf[8192];
@@ -78,6 +88,11 @@ void fcgipm_output_read(fcgipm_output_t *out, int fd, int64_t now_us)
         feed(out, buf, (size_t)n, now_us);
         total += (size_t)n;
     }
+    if (now_us - out->bytes_us >= 1000000) {
+        out->bytes_us = now_us;
+        out->bytes = 0;
+    }
+    out->bytes += total;
 }
 
 void fcgipm_output_end(fcgipm_output_t *out, int fd, int64_t now_us)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+#include "pm/pidfd.h"
 #include "pm/slow.h"
 #include "pm/stray.h"
 
@@ -30,7 +31,10 @@ static bool is_worker(void *ctx, pid_t pid)
 void fcgipm_reap_group(const fcgipm_worker_t *w)
 {
     char marker[192];
-    fcgipm_stray_t strays = {.session = w->pid,
+    /* By number only while the number is its own: it lives, or is a zombie that nobody has reaped. */
+    fcgipm_pidfd_stat_t stat;
+    bool there = fcgipm_pidfd_stat(w->pid, &stat) && stat.start_time == w->start_time;
+    fcgipm_stray_t strays = {.session = there ? w->pid : 0,
                              .since = w->start_time,
                              .mark = marker,
                              .any_uid = true,

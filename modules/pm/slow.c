@@ -130,7 +130,7 @@ static bool start(fcgipm_slow_t *slow, fcgipm_worker_t *w)
         c++;
     if (c == end || !w->app->plan_ok || pipe2(fds, O_CLOEXEC) < 0)
         return false;
-    c->pid = fork();
+    c->pid = fcgipm_spawn_blocked();
     if (c->pid == 0)
         run(w, fds[1]);
     close(fds[1]);

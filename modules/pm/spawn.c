@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -84,6 +85,36 @@ static int place_descriptors(int listen_fd, int output_fd, int *report_fd)
     return (int)syscall(SYS_close_range, (unsigned)high + 1, ~0u, 0u);
 }
 
+static struct rlimit inherited; /* rlim_max 0: as it is */
+
+void fcgipm_spawn_raise_limits(void)
+{
+    struct rlimit most;
+
+    if (getrlimit(RLIMIT_NOFILE, &inherited) != 0 || inherited.rlim_cur >= inherited.rlim_max)
+        return;
+    most = inherited;
+    most.rlim_cur = most.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &most);
+}
+
+/* Until the child has handlers of its own a signal to it must not run ours, which would tell us to stop. */
+pid_t fcgipm_spawn_blocked(void)
+{
+    sigset_t all, before;
+    pid_t pid;
+    int error;
+
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    pid = fork();
+    error = errno;
+    if (pid != 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return pid;
+}
+
 static _Noreturn void fail(int report_fd, step_t step)
 {
     report_t report = {.step = step, .error = errno};
@@ -96,10 +127,12 @@ static _Noreturn void fail(int report_fd, step_t step)
 static _Noreturn void child(const fcgipm_spawn_plan_t *plan, const char *const *env, int listen_fd,
                             int output_fd, int report_fd)
 {
-    if (setsid() < 0 || reset_signals() < 0)
+    if (reset_signals() < 0 || setsid() < 0)
         fail(report_fd, STEP_SESSION);
     if (place_descriptors(listen_fd, output_fd, &report_fd) < 0)
         fail(report_fd, STEP_DESCRIPTORS);
+    if (inherited.rlim_max)
+        setrlimit(RLIMIT_NOFILE, &inherited);
     umask((mode_t)plan->umask);
     if ((errno = plan->jail->enter(&plan->cell)) != 0)
         fail(report_fd, STEP_USER);
@@ -126,7 +159,7 @@ apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_pl
         return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(errno), "pipe", "cannot make a pipe: %s",
                                 strerror(errno));
     fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
-    *pid = fork();
+    *pid = fcgipm_spawn_blocked();
     if (*pid < 0) {
         int error = errno;
 

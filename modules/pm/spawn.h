@@ -29,6 +29,11 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
  * other. */
 apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_plan_t *plan,
                                const char *marker, int listen_fd, int output_fd, fcgipm_fault_t *fault);
+/* The manager has descriptors for each worker: as many as the hard limit allows it; workers get what was
+ * there before. */
+void fcgipm_spawn_raise_limits(void);
+/* fork() with all signals blocked in the child, which resets them and their mask first of all. */
+pid_t fcgipm_spawn_blocked(void);
 /* Read the report. 0: nothing yet; 1: exec succeeded; -1: failed, the fault says at which step. */
 int fcgipm_spawn_report(int report_fd, fcgipm_fault_t *fault);
 #endif

@@ -334,13 +334,13 @@ static void wait_for_values(fcgipm_worker_t *w)
         has_said(w, &values);
         return;
     }
-    app->silent = true;
-    FCGIPM_LOG(382, FCGIPM_LOG_WARN, 0, app->setting->scope,
-               "pool %s slot %u pid %d: does not answer FCGI_GET_VALUES, which %s asks for: %s",
-               app->setting->name, w->slot, (int)w->pid,
-               app->setting->concurrency ? "FcgiMultiplex Auto" : "FcgiConcurrency Auto",
-               app->setting->concurrency ? "each request has a connection of its own"
-                                         : "it gets one request at a time");
+    app->silent = verdict == FCGIPM_READY_WAIT; /* else it is quick to ask the next one */
+    FCGIPM_LOG(
+        382, FCGIPM_LOG_WARN, 0, app->setting->scope,
+        "pool %s slot %u pid %d: does not answer FCGI_GET_VALUES, which %s asks for: %s", app->setting->name,
+        w->slot, (int)w->pid, app->setting->concurrency ? "FcgiMultiplex Auto" : "FcgiConcurrency Auto",
+        app->setting->concurrency ? "each request has a connection of its own"
+                                  : "it gets one request at a time; if it can take more, write the number");
     has_said(w, NULL);
 }
 
@@ -476,6 +476,7 @@ void fcgipm_worker_drain(fcgipm_worker_t *w, fcgipm_leave_t leave, const char *w
     if (!fcgipm_worker_alive(w))
         return;
     fcgipm_alive_cancel(w);
+    end_probe(w);
     w->leave = leave;
     w->outdated = FCGIPM_LEAVE_NONE;
     w->app->manager->registry->slot[w->row].outdated = 0;
@@ -506,6 +507,7 @@ void fcgipm_worker_stop(fcgipm_worker_t *w, int64_t kill_us, fcgipm_leave_t leav
     if (w->pid == 0 || w->state == FCGIPM_SLOT_FREE || w->state == FCGIPM_SLOT_DEAD)
         return;
     fcgipm_alive_cancel(w);
+    end_probe(w);
     if (w->state == FCGIPM_SLOT_ENDING) {
         w->kill_at_us = kill_at < w->kill_at_us ? kill_at : w->kill_at_us;
         return;

@@ -330,7 +330,17 @@ void fcgipm_view_each(const fcgipm_board_t *board, int64_t now_us,
                       void (*visit)(void *ctx, const fcgipm_view_pool_t *pool), void *ctx)
 {
     walk_t walk = {board, now_us, FCGIPM_SLOTS_MAX, FCGIPM_SEATS_MAX, FCGIPM_CELLS_MAX};
+    uint32_t failures[FCGIPM_POOLS_MAX] = {
+        0}; /* of definitions whose requests go elsewhere until they start */
 
+    for (uint32_t index = 0; index < FCGIPM_POOLS_MAX; ++index) {
+        const fcgipm_board_pool_t *row = &board->pool[index];
+        uint32_t route = fcgipm_board_route(board, index), count = fcgipm_atom_peek(&row->failures);
+
+        if (!row_unused(row, fcgipm_atom_peek(&row->state)) && route != index && route < FCGIPM_POOLS_MAX &&
+            count > failures[route])
+            failures[route] = count;
+    }
     for (uint32_t index = 0; index < FCGIPM_POOLS_MAX; ++index) {
         const fcgipm_board_pool_t *row = &board->pool[index];
         uint32_t state = fcgipm_atom_peek(&row->state);
@@ -343,6 +353,8 @@ void fcgipm_view_each(const fcgipm_board_t *board, int64_t now_us,
         pool.known = take_geometry(&walk, index, &g);
         if (pool.known)
             read_ranges(&pool, &walk, &g, fcgipm_atom_peek(&row->waiting) != 0);
+        if (failures[index] > pool.failures)
+            pool.failures = failures[index];
         visit(ctx, &pool);
     }
 }

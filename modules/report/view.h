@@ -28,7 +28,7 @@
 #define FCGIPM_VIEW_COUNTERS(X)                                                                              \
     X(requests, PLAIN, "requests given to a worker")                                                         \
     X(done, PLAIN, "complete answers")                                                                       \
-    X(failed, TROUBLE, "answered with 502 or 504, or cut short")                                             \
+    X(failed, TROUBLE, "answered with 502, 503 or 504, or cut short; those refused are not among requests")  \
     X(retried, TROUBLE, "sent again to another worker")                                                      \
     X(client_gone, PLAIN, "the client left before the answer was complete")                                  \
     X(waited, PLAIN, "had to wait for a worker")                                                             \

@@ -278,6 +278,15 @@ static void complete(async_t *a, request_rec *r, int status)
     nudge();
 }
 
+/* mod_status takes the time of a request from the thread's entry, and this is another thread's. */
+static void begin_again(const conn_rec *c, const request_rec *r)
+{
+    worker_score *ws = c->sbh ? ap_get_scoreboard_worker(c->sbh) : NULL;
+
+    if (ws)
+        ws->start_time = r->request_time;
+}
+
 static int resume(async_t *a)
 {
     conn_rec *c = a->c;
@@ -287,6 +296,7 @@ static int resume(async_t *a)
     exchange_out(a);
     c->cs->state = CONN_STATE_HANDLER;
     ap_update_child_status(c->sbh, SERVER_BUSY_WRITE, r);
+    begin_again(c, r);
     status = a->resume(a->ctx);
     if (status == SUSPENDED)
         return wait_on(a);

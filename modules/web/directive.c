@@ -598,6 +598,37 @@ static void check_directory(check_t *check, apr_pool_t *pool, const fcgipm_pool_
                               conf->setting->name, dir));
 }
 
+/* What was said and can do nothing is told, so that nobody relies on it. */
+static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const fcgipm_setting_t *s = conf->setting;
+    const struct {
+        bool said;
+        const char *directive;
+    } foreign[] = {{s->user, "FcgiUser"},
+                   {s->directory, "FcgiDirectory"},
+                   {s->env && s->env->nelts, "FcgiEnv and FcgiPassEnv"},
+                   {s->multiplex, "FcgiMultiplex"},
+                   {s->probe || s->probe_every_us, "FcgiProbe"},
+                   {s->recycle_requests || s->recycle_age_us || s->recycle_memory_bytes, "FcgiRecycle"},
+                   {s->ready, "FcgiReady"},
+                   {s->watch && s->watch->nelts, "FcgiWatch"},
+                   {s->slow_us, "FcgiSlowLog"}};
+    const char *useless = NULL, *why = "with FcgiConnect, whose processes are not ours";
+
+    for (size_t i = 0; s->connect && i < sizeof foreign / sizeof foreign[0]; i++)
+        if (foreign[i].said)
+            useless =
+                apr_pstrcat(pool, useless ? useless : "", useless ? ", " : "", foreign[i].directive, NULL);
+    if (!s->connect && s->multiplex && s->concurrency == 1) {
+        useless = "FcgiMultiplex";
+        why = "with one request at a time; write FcgiConcurrency Auto, or a number above 1";
+    }
+    if (useless)
+        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, conf->server,
+                     "FPM0680: %s: <FcgiServer %s> %s: means nothing %s", conf->place, s->name, useless, why);
+}
+
 static void check_reference(check_t *check, apr_pool_t *pool, const reference_t *ref)
 {
     if (!fcgipm_directive_pool(ref->server, ref->pool))
@@ -618,6 +649,7 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
     for (int i = 0; i < pools->nelts; i++) {
         const fcgipm_pool_conf_t *conf = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
 
+        check_useless(ptemp, conf);
         check_user(&check, ptemp, conf);
         if (conf->setting->connect)
             continue;

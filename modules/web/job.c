@@ -90,6 +90,7 @@ typedef struct job {
     bool client_event;    /* something happened at the client's socket */
     bool client_writable; /* it was that it takes something */
     bool filter_failed;
+    bool full;             /* as told to the lease */
     apr_time_t stalled_us; /* since when the client has taken nothing, 0: nothing waits for it */
     apr_uint64_t passed;   /* as of then ... */
     int unacked;
@@ -329,6 +330,7 @@ static void begin_exchange(job_t *job)
 {
     const fcgipm_setting_t *s = job->setting;
 
+    job->full = false;
     job->lease.what = apr_pstrcat(job->r->pool, job->r->method, " ", job->r->unparsed_uri, NULL);
     if (!job->lease.sent)
         job->params[FLAGS_AT] = job->lease.keep ? FCGIPM_KEEP_CONN : 0;
@@ -468,8 +470,10 @@ static verdict_t on_timeout(job_t *job, int *status)
     } else {
         release(job, FCGIPM_LEASE_HUNG);
         LOG_JOB(job, APLOG_ERR, "FPM0613", 0, job->x.fault.sentence,
-                fcgipm_reply_begun(job->reply) ? "the answer is cut off and the process is replaced"
-                                               : "answered 504 and the process is replaced");
+                job->setting->connect
+                    ? (fcgipm_reply_begun(job->reply) ? "the answer is cut off" : "answered 504")
+                : fcgipm_reply_begun(job->reply) ? "the answer is cut off and the process is replaced"
+                                                 : "answered 504 and the process is replaced");
     }
     *status = fcgipm_reply_finish(job->reply, false);
     if (*status == HTTP_BAD_GATEWAY)
@@ -598,6 +602,7 @@ static void begin_lease(job_t *job)
                                 .setting = job->setting,
                                 .share = fcgipm_portion_of(&job->match),
                                 .fresh = !idempotent(job->r),
+                                .alone = job->client_fd < 0,
                                 .avoid_seat_slot = job->avoid,
                                 .gone = on_gone,
                                 .ctx = job};
@@ -766,11 +771,15 @@ static int step_exchange(job_t *job)
         (void)fcgipm_exchange_left(&job->x);
         return exchanged(job, rv);
     }
-    rv = job->lease.shared && fcgipm_exchange_full(&job->x) && fcgipm_lease_verdict(job->link, &job->lease)
+    rv = fcgipm_exchange_full(&job->x) && fcgipm_lease_verdict(job->link, &job->lease)
              ? fcgipm_exchange_cut(&job->x)
              : fcgipm_exchange_step(&job->x, &events);
     if (rv != APR_EAGAIN)
         return exchanged(job, rv);
+    if (job->full != fcgipm_exchange_full(&job->x)) {
+        job->full = !job->full;
+        fcgipm_lease_full(job->link, &job->lease, job->full);
+    }
     until_us = fcgipm_exchange_limit(&job->x);
     if (!job->deaf) {
         (void)stalled(job);

@@ -100,15 +100,12 @@ static apr_status_t leave(void *counter)
 }
 
 /* A request that goes on as another (a local redirect, an error document) has the same thread, and the same
- * memory pool. */
-static bool counted_before(uint32_t index, apr_pool_t *pool)
+ * memory pool. One that was refused is asked again. */
+static bool counted_before(const char *key, apr_pool_t *pool)
 {
-    const char *key = apr_psprintf(pool, "fcgipm-held-%u", index);
     void *before = NULL;
 
     apr_pool_userdata_get(&before, key, pool);
-    if (!before)
-        apr_pool_userdata_setn(key, key, NULL, pool);
     return before != NULL;
 }
 
@@ -116,9 +113,10 @@ bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_bo
                           apr_pool_t *pool, fcgipm_fault_t *fault)
 {
     const fcgipm_share_t *share = match->script ? &script_share : &match->pool->share;
+    const char *key = apr_psprintf(pool, "fcgipm-held-%u", index);
     uint32_t all = 0;
 
-    if (!fcgipm_async_active() || child >= FCGIPM_CHILDREN_MAX || counted_before(index, pool))
+    if (!fcgipm_async_active() || child >= FCGIPM_CHILDREN_MAX || counted_before(key, pool))
         return true;
     fcgipm_atom_add(&board->held[child][index], 1);
     apr_pool_cleanup_register(pool, &board->held[child][index], leave, apr_pool_cleanup_null);
@@ -137,6 +135,7 @@ bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_bo
                          match->pool->setting->user, share->peer_threads);
         return false;
     }
+    apr_pool_userdata_setn(key, key, NULL, pool);
     return true;
 }
 

@@ -5,6 +5,7 @@
  * request wants:
  *
  *   size=N  bytes after the head (a pattern)   sleep=MS  first   say=where  "pid connection id open-requests"
+ *   late=1  when it is aborted: END_REQUEST at once, the answer and another END_REQUEST later
  *   die=1  exit in the middle   forge=1  a record of an id that nobody has   version=9  one that is no
  * FastCGI
  *
@@ -189,8 +190,13 @@ static void record(connection_t *c, unsigned type, unsigned id, const unsigned c
         r->ready = 1;
         r->due_ms = now_ms() + wish(r, "sleep=", 0);
     }
-    if (type == 2)
+    if (type == 2 && wish(r, "late=", 0)) { /* it ends it, and goes on: so does Go's net/http/fcgi */
+        unsigned char body[8] = {0};
+        put(c, 1, 3, r->id, body, 8);
+        r->due_ms = now_ms() + 400;
+    } else if (type == 2) {
         end_request(c, r);
+    }
 }
 
 static int take(connection_t *c)

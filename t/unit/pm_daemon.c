@@ -28,6 +28,7 @@
 #include "core/log.h"
 #include "pm/daemon.h"
 #include "pm/memory.h"
+#include "pm/spawn.h"
 #include "share/board.h"
 #include "share/msg.h"
 #include "share/queue.h"
@@ -566,6 +567,84 @@ static void the_next_start_cleans_up(void **state)
     lifeline[1] = -1; /* there is no manager to stop */
 }
 
+/* A process that has the number of a worker that is long gone, as leader of a session of its own. */
+static pid_t stranger(void)
+{
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    assert_int_equal(pipe(ready), 0);
+    pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setsid();
+        if (write(ready[1], "x", 1) == 1)
+            pause();
+        _exit(0);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    return pid;
+}
+
+static void a_number_used_again_is_somebody_else(void **state)
+{
+    pid_t pid = stranger();
+    fcgipm_fault_t fault;
+    int status;
+
+    (void)state;
+    registry->slot[7].start_time = 1; /* of the worker that had it, before */
+    fcgipm_atom_set(&registry->slot[7].pid, (uint32_t)pid);
+    assert_int_equal(fcgipm_daemon_prepare(registry, true, dir, 33, 33, &fault), APR_SUCCESS);
+    assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    lifeline[1] = -1;
+}
+
+static int told[2];
+
+static void tell(int sig)
+{
+    ssize_t ignored = write(told[1], "t", 1);
+
+    (void)sig;
+    (void)ignored;
+}
+
+/* A child that is told to end before it is itself must not run its parent's handler, whose pipe is the
+ * parent's. */
+static void a_child_does_not_speak_for_its_parent(void **state)
+{
+    char byte;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(pipe2(told, O_NONBLOCK), 0);
+    signal(SIGTERM, tell);
+    pid = fcgipm_spawn_blocked();
+    if (pid == 0) {
+        sigset_t none;
+
+        raise(SIGTERM);
+        signal(SIGTERM, SIG_DFL);
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    assert_int_equal(read(told[0], &byte, 1), -1);
+    raise(SIGTERM); /* and the parent still hears its own */
+    assert_int_equal(read(told[0], &byte, 1), 1);
+    signal(SIGTERM, SIG_DFL);
+    lifeline[1] = -1;
+}
+
 static void demand_up_to_max_and_no_further(void **state)
 {
     const app_t app = {.name = "plain", .kind = "plain", .min = "1", .max = "3"};
@@ -767,6 +846,8 @@ int main(int argc, char **argv)
         PM(a_stubborn_one_is_killed),
         PM(the_next_manager_adopts),
         PM(the_next_start_cleans_up),
+        PM(a_number_used_again_is_somebody_else),
+        PM(a_child_does_not_speak_for_its_parent),
         PM(demand_up_to_max_and_no_further),
         PM(forged_messages_do_nothing),
         PM(a_crash_loop_backs_off),
