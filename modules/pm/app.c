@@ -489,17 +489,27 @@ static bool still_serves(fcgipm_app_t *app)
                app->index;
 }
 
+/* A third definition, between this one and one that does not start. */
+static bool another_serves(const fcgipm_app_t *app, const fcgipm_app_t *new)
+{
+    const fcgipm_manager_t *m = app->manager;
+    uint32_t via = fcgipm_board_route(m->board, new->index);
+
+    return !new->was_ready &&via != new->index &&via != app->index && m->apps[via] &&
+           count_alive(m->apps[via]) > 0;
+}
+
 static int64_t tend_retired(fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
     fcgipm_app_t *new;
 
-    if (!still_serves(app))
-        clear_places(app, 0); /* nobody comes who would take what waits there */
     if (still_serves(app) && count_processes(app) == 0) {
         start_some(app, 1, 0);
-        return app->tally.retry_us > m->now ? app->tally.retry_us : m->now + LOOK_US;
+        if (count_processes(app) == 0)
+            return app->tally.retry_us > m->now ? app->tally.retry_us : m->now + LOOK_US;
     }
+    clear_places(app, 0); /* nobody comes who would take what waits where there is no process */
     if (count_processes(app)) {
         new = successor_of(app);
         return new ? tend_replaced(app, new) : tend_removed(app);
@@ -507,9 +517,9 @@ static int64_t tend_retired(fcgipm_app_t *app)
     if (!app->forget_us) {
         /* Whoever still has this index shall find its successor, or nobody. */
         new = successor_of(app);
-        if (new && app->was_ready)
+        if (new && app->was_ready && !another_serves(app, new))
             switch_route(app, new);
-        else if (new) /* it has never served: to whom its successor's requests go, who may be an older one */
+        else if (new) /* to whom its successor's requests go, who may be an older one */
             fcgipm_atom_set(&m->board->pool[app->index].route,
                             fcgipm_atom_get(&m->board->pool[new->index].route));
         app->forget_us = m->now + FORGET_US;
