@@ -146,10 +146,10 @@ subtest 'a process that dies or lies' => sub {
     is scalar(grep { (where($_))[0] != $pid } @r), 5, 'by its successor';
     my $lied = $h->get('/die?forge=1&size=100');
     ok $lied->{status} == 502 || !$lied->{complete}, 'a record for nobody is no answer';
-    ok $h->log_has(qr/FPM0616: pool die .*a record for a request id that is not in use/), 'and is named';
+    ok $h->wait_log(qr/FPM0616: pool die .*a record for a request id that is not in use/, 5), 'and is named';
     $lied = $h->get('/die?version=9&size=100');
     ok $lied->{status} == 502 || !$lied->{complete}, 'nor is what is no record';
-    ok $h->log_has(qr/FPM0616: pool die .*bytes that are not a FastCGI version 1 record/), 'in the log';
+    ok $h->wait_log(qr/FPM0616: pool die .*bytes that are not a FastCGI version 1 record/, 5), 'in the log';
     is $h->get('/die?say=where')->{status}, 200, 'the next request has a new connection';
 };
 subtest 'the process with the fewest requests' => sub {
