@@ -215,7 +215,7 @@ static void sleepers_are_not_passed_for_ever(void **state)
         parked_perform(&turn[passed % 2], links[0]);
         passed++;
     }
-    assert_in_range(passed, 1, 17); /* 16 in a row */
+    assert_true(passed <= 17); /* 16 in a row; none at all if the first request took its time */
     assert_int_equal(fcgipm_attempt_step(&post.a), APR_SUCCESS);
     fcgipm_attempt_cancel(&turn[passed % 2].a);
     fcgipm_nest_put(turn[passed % 2].nest);
