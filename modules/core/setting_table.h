@@ -59,12 +59,11 @@
       "FcgiConnect: requests at a time in all, 32 by default; no more than the other side has processes.")   \
     X("FcgiMultiplex", NULL, CHOICE, multiplex, 0, 1, "Off", "Off|Auto", "Off | Auto", 1,                    \
       "Auto: requests of one httpd child to one process share a connection, if the process says that it "    \
-      "can do that (FCGI_GET_VALUES: FCGI_MPXS_CONNS=1); FcgiConcurrency says how many. Several "            \
-      "connections, the default, are faster; see docs/performance.md. An answer that its client does not "   \
-      "take never holds up the others of its connection: beyond FcgiResponseBuffer it is cut off. Requests " \
-      "that must not be repeated, such as POST, have a connection of their own. Needs FcgiConcurrency "      \
-      "above 1 "                                                                                             \
-      "and FcgiKeepConn; not with FcgiConnect.")                                                             \
+      "can do that (FCGI_GET_VALUES: FCGI_MPXS_CONNS=1); FcgiConcurrency says how many. It saves "           \
+      "descriptors, not time; see docs/performance.md. An answer that its client does not take holds up "    \
+      "the others of its connection for a quarter of a second at most, when FcgiResponseBuffer is full; "    \
+      "then it is cut off. Requests with a body, those that must not be repeated, and HTTP/2 streams have "  \
+      "a connection of their own. Needs FcgiConcurrency above 1 and FcgiKeepConn; not with FcgiConnect.")    \
     X("FcgiKeepConn", NULL, CHOICE, keep_conn, 0, 2, "Auto", "Auto|On|Off", "Auto | On | Off", 1,            \
       "Keep connections to the application open between requests. Auto: for our own processes, not with "    \
       "FcgiConnect, whose processes others may want as well (a kept connection to php-fpm holds one of its " \
