@@ -18,8 +18,6 @@
 #include "link/link.h"
 #include "link/peer.h"
 
-#define SWEEP_MS     500 /* finds what no event told: see close_stale */
-#define TEND_MS      100 /* how often it looks after those who are parked */
 #define DISCARD_SIZE 65536
 #define DISCARD_MAX  4 /* blocks per turn: one endless answer must not starve the others */
 
@@ -275,15 +273,17 @@ static int keeper_timeout_ms(fcgipm_link_t *link)
         if (l->limit_at && l->limit_at - now_us < wait_us)
             wait_us = l->limit_at - now_us;
     }
-    if ((link->kept || link->pending_count) && wait_us > SWEEP_MS * 1000)
-        wait_us = SWEEP_MS * 1000;
-    if (fcgipm_atom_get(&link->parked_all) && wait_us > TEND_MS * 1000)
-        wait_us = TEND_MS * 1000;
-    link->asleep = wait_us > TEND_MS * 1000; /* longer than who comes now may have to wait */
+    if ((link->kept || link->pending_count) && wait_us > FCGIPM_SWEEP_MS * 1000)
+        wait_us = FCGIPM_SWEEP_MS * 1000;
+    /* Where requests park and leave all the time the first of them need not wake us each time. */
+    bool parked = link->parked_lately || fcgipm_atom_get(&link->parked_all);
+    link->parked_lately = false;
+    if (parked && wait_us > FCGIPM_TEND_MS * 1000)
+        wait_us = FCGIPM_TEND_MS * 1000;
+    int ms = wait_us <= 0 ? 0 : (int)((wait_us < 60000000 ? wait_us : 60000000) + 999) / 1000;
+    link->sleep_ms = wait_us == INT64_MAX ? INT_MAX : ms;
     pthread_mutex_unlock(&link->mutex);
-    if (wait_us == INT64_MAX)
-        return -1;
-    return wait_us <= 0 ? 0 : (int)((wait_us < 60000000 ? wait_us : 60000000) + 999) / 1000;
+    return wait_us == INT64_MAX ? -1 : ms;
 }
 
 static void keeper_event(fcgipm_link_t *link, const struct epoll_event *ev, unsigned char *buffer)
@@ -323,11 +323,11 @@ static void *keeper_main(void *ctx)
         for (int i = 0; i < n; i++)
             keeper_event(link, &events[i], buffer);
         lingers_tick(link);
-        if (fcgipm_clock_us() - tended_us >= TEND_MS * 1000 - 1000) {
+        if (fcgipm_clock_us() - tended_us >= FCGIPM_TEND_MS * 1000 - 1000) {
             tended_us = fcgipm_clock_us();
             fcgipm_parked_tend(link);
         }
-        if (fcgipm_clock_us() - swept_us < SWEEP_MS * 1000 - 1000)
+        if (fcgipm_clock_us() - swept_us < FCGIPM_SWEEP_MS * 1000 - 1000)
             continue;
         swept_us = fcgipm_clock_us();
         close_stale(link);
@@ -335,6 +335,14 @@ static void *keeper_main(void *ctx)
     }
     free(buffer);
     return NULL;
+}
+
+bool fcgipm_keeper_oversleeps_locked(fcgipm_link_t *link, int ms)
+{
+    bool oversleeps = link->sleep_ms > ms;
+    if (oversleeps)
+        link->sleep_ms = 0;
+    return oversleeps;
 }
 
 void fcgipm_keeper_wake(fcgipm_link_t *link)

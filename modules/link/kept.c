@@ -43,8 +43,7 @@ bool fcgipm_kept_put(fcgipm_link_t *link, const fcgipm_kept_t *kept, bool watch)
             link->kept++;
             if (watch) /* here, because now the fd is certainly still this connection */
                 fcgipm_keeper_watch(link, kept->fd);
-            wake = link->asleep;
-            link->asleep = false;
+            wake = fcgipm_keeper_oversleeps_locked(link, FCGIPM_SWEEP_MS);
             put = true;
         }
     }

@@ -67,8 +67,7 @@ void fcgipm_link_tell(fcgipm_link_t *link, fcgipm_msg_type_t type, uint32_t pool
     if (tell(link, type, pool, slot, generation) != APR_EAGAIN)
         return;
     pthread_mutex_lock(&link->mutex);
-    bool wake = link->asleep;
-    link->asleep = false;
+    bool wake = fcgipm_keeper_oversleeps_locked(link, FCGIPM_TEND_MS);
     if (link->pending_count < FCGIPM_PENDING_MAX) {
         unsigned i = link->pending_count++;
         link->pending[i].type = type;
@@ -726,8 +725,8 @@ bool fcgipm_attempt_park(attempt_t *a, fcgipm_nest_t *nest)
     fcgipm_atom_set(&link->waiting[a->cell], a);
     if (first) { /* the keeper may sleep without limit */
         pthread_mutex_lock(&link->mutex);
-        bool wake = link->asleep;
-        link->asleep = false;
+        bool wake = fcgipm_keeper_oversleeps_locked(link, FCGIPM_TEND_MS);
+        link->parked_lately = true;
         pthread_mutex_unlock(&link->mutex);
         if (wake)
             fcgipm_keeper_wake(link);

@@ -46,9 +46,10 @@ struct fcgipm_link {
     pthread_t keeper;
     bool keeper_runs;
     pthread_mutex_t mutex;
-    bool stopping; /* nothing is kept any more */
-    bool asleep;   /* the keeper sleeps without limit */
-    unsigned kept; /* connections in the stacks */
+    bool stopping;      /* nothing is kept any more */
+    bool parked_lately; /* somebody was the first, since the keeper last looked */
+    int sleep_ms;       /* how long the keeper may sleep, 0: it is awake, or has been woken */
+    unsigned kept;      /* connections in the stacks */
     fcgipm_kept_stack_t *stacks[FCGIPM_POOLS_MAX];
     fcgipm_linger_t *lingers;
     fcgipm_trunks_t *trunks; /* with a lock of its own, never taken under `mutex` */
@@ -93,6 +94,10 @@ void fcgipm_seek_hold(fcgipm_attempt_t *a, uint32_t seat, uint64_t word);
 apr_status_t fcgipm_keeper_start(fcgipm_link_t *link);
 void fcgipm_keeper_stop(fcgipm_link_t *link);
 void fcgipm_keeper_wake(fcgipm_link_t *link);
+#define FCGIPM_SWEEP_MS 500 /* how often it looks for what no event told */
+#define FCGIPM_TEND_MS  100 /* ... and after those who are parked */
+/* Does it sleep longer than that? Then the caller, who holds the mutex, wakes it when he has let go of it. */
+bool fcgipm_keeper_oversleeps_locked(fcgipm_link_t *link, int ms);
 /* Watch a kept connection for its end. */
 void fcgipm_keeper_watch(fcgipm_link_t *link, int fd);
 

@@ -394,13 +394,29 @@ static const char *what_next(const job_t *job)
     return fcgipm_reply_begun(job->reply) ? "the answer is cut off" : "answered 502";
 }
 
+static int deliver_all(job_t *job)
+{
+    int status;
+
+    note(job, "fcgipm-spooled-bytes", fcgipm_reply_peak(job->reply));
+    status = fcgipm_reply_finish(job->reply, true);
+    if (fcgipm_reply_fault(job->reply))
+        LOG_JOB(job, APLOG_ERR, "FPM0617", 0, fcgipm_reply_fault(job->reply), what_next(job));
+    return status;
+}
+
 /* END_REQUEST came. */
 static verdict_t on_end(job_t *job, int *status)
 {
     const fcgipm_exchange_result_t *result = &job->x.result;
     bool complete = result->protocol_status == FCGIPM_STATUS_REQUEST_COMPLETE;
     fcgipm_lease_t was = job->lease;
+    bool quick = complete && !job->deaf && fcgipm_reply_quick(job->reply);
 
+    /* First the client: while the process is given on, the next request may come, and be found before the
+     * connection goes back to the MPM. */
+    if (quick)
+        *status = deliver_all(job);
     job->lease.unread = result->unread;
     fcgipm_lease_release(job->link, &job->lease,
                          complete && result->reusable ? FCGIPM_LEASE_KEEP : FCGIPM_LEASE_CLOSE, complete);
@@ -411,6 +427,8 @@ static verdict_t on_end(job_t *job, int *status)
             *status = gone(job);
             return ANSWERED;
         }
+        if (quick)
+            return ANSWERED;
         if (fcgipm_reply_good(job->reply))
             return DELIVER;
         LOG_JOB(job, APLOG_ERR, "FPM0610", 0, fcgipm_reply_fault(job->reply), what_next(job));
@@ -801,7 +819,6 @@ static int step_exchange(job_t *job)
 static int step_deliver(job_t *job)
 {
     apr_status_t rv;
-    int status;
 
     if (has_left(job) || stalled(job))
         return gone(job);
@@ -814,11 +831,7 @@ static int step_deliver(job_t *job)
         note_filter(job, rv);
         return gone(job);
     }
-    note(job, "fcgipm-spooled-bytes", fcgipm_reply_peak(job->reply));
-    status = fcgipm_reply_finish(job->reply, true);
-    if (fcgipm_reply_fault(job->reply))
-        LOG_JOB(job, APLOG_ERR, "FPM0617", 0, fcgipm_reply_fault(job->reply), what_next(job));
-    return status;
+    return deliver_all(job);
 }
 
 /* Until it is over, or waits (SUSPENDED). */

@@ -26,6 +26,7 @@ APLOG_USE_MODULE(fcgipm);
 #define PASS_MAX                                                                                             \
     57344 /* at a time: with head and chunk sizes below httpd's FlushMaxThreshold, which waits               \
            */
+#define SHORT_MAX   4096 /* of an answer that is worth no thought */
 #define PATIENCE_US 100000
 #define CALM_US     5000 /* HTTP/2: a pause of the application that is worth a flush which may wait ... */
 #define AGE_US      apr_time_from_sec(1) /* ... and how old an answer may get without one */
@@ -586,7 +587,16 @@ static int end_well(fcgipm_reply_t *reply)
         return cut(reply); /* what is left over must not be left out */
     APR_BRIGADE_INSERT_TAIL(reply->bb, apr_bucket_eos_create(r->connection->bucket_alloc));
     pass(reply);
+    /* Now, not when httpd has looked for a next request: by then it may be there, and needs no trip through
+     * the MPM's listener. What does not go out without waiting goes out as ever. */
+    (void)drain(reply);
     return OK;
+}
+
+/* Filters of content may take their time (a program, a rate); those of the protocol do not. */
+static bool is_plain(const request_rec *r)
+{
+    return !r->main && r->output_filters->frec->ftype >= AP_FTYPE_PROTOCOL;
 }
 
 static bool short_body(const fcgipm_reply_t *reply)
@@ -602,6 +612,13 @@ bool fcgipm_reply_good(fcgipm_reply_t *reply)
     if (!reply->fault && short_body(reply))
         refuse(reply, "it sent less than its Content-Length");
     return !reply->fault;
+}
+
+bool fcgipm_reply_quick(fcgipm_reply_t *reply)
+{
+    return reply->client_fd >= 0 && reply->state == IN_BODY && !reply->redirect &&
+           fcgipm_spool_held(reply->spool) <= SHORT_MAX && fcgipm_spool_light(reply->spool) &&
+           !reply->r->connection->data_in_output_filters && is_plain(reply->r) && fcgipm_reply_good(reply);
 }
 
 int fcgipm_reply_finish(fcgipm_reply_t *reply, bool complete)

@@ -52,4 +52,7 @@ int fcgipm_reply_finish(fcgipm_reply_t *reply, bool complete);
 /* The exchange is over and complete: is what it said good? Before fcgipm_reply_finish, while there may still
  * be something to pass on. */
 bool fcgipm_reply_good(fcgipm_reply_t *reply);
+/* ... and is it so short that fcgipm_reply_finish has done with it at once, before the process is given on?
+ */
+bool fcgipm_reply_quick(fcgipm_reply_t *reply);
 #endif
