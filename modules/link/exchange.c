@@ -48,49 +48,63 @@ static apr_status_t failed(fcgipm_exchange_t *x, apr_status_t status, const char
 
 /* ---- to the application ---- */
 
-/* Put the next STDIN record on the stage: a piece of the body, or the empty record that ends it. */
+static void stage_record(fcgipm_exchange_t *x, size_t len)
+{
+    fcgipm_staged_t *record = &x->stage[x->staged++];
+    (void)fcgipm_record_put(record->header, FCGIPM_TYPE_STDIN, x->id, len, 0);
+    record->data = x->piece;
+    record->len = len;
+    x->piece = len ? x->piece + len : NULL;
+    x->piece_len -= len;
+}
+
+/* Put the next STDIN records on the empty stage: a piece of the body, and the empty record that ends it. */
 static apr_status_t stage(fcgipm_exchange_t *x)
 {
-    if (!x->piece_len && !x->body_eof) {
-        apr_status_t rv = x->ops->body(x->ctx, &x->piece, &x->piece_len);
+    if (!x->piece_len && !x->piece_last) {
+        apr_status_t rv = x->ops->body(x->ctx, &x->piece, &x->piece_len, &x->piece_last);
         x->starved = rv == APR_EAGAIN;
         if (x->starved)
             return rv;
         if (rv != APR_SUCCESS)
             return failed(x, rv, "body", "the request body could not be read");
-        x->body_eof = x->piece_len == 0;
+        x->piece_last |= x->piece_len == 0;
     }
-    x->chunk = x->piece;
-    x->chunk_len = x->piece_len < STDIN_RECORD_MAX ? x->piece_len : STDIN_RECORD_MAX;
-    x->chunk_sent = 0;
-    x->piece = x->piece_len ? x->piece + x->chunk_len : NULL;
-    x->piece_len -= x->chunk_len;
-    x->stdin_header_len =
-        (unsigned)fcgipm_record_put(x->stdin_header, FCGIPM_TYPE_STDIN, x->id, x->chunk_len, 0);
-    x->stdin_header_sent = 0;
+    while (x->piece_len && x->staged < FCGIPM_STAGE_MAX)
+        stage_record(x, x->piece_len < STDIN_RECORD_MAX ? x->piece_len : STDIN_RECORD_MAX);
+    x->body_eof = !x->piece_len && x->piece_last && x->staged < FCGIPM_STAGE_MAX;
+    if (x->body_eof)
+        stage_record(x, 0);
     return APR_SUCCESS;
 }
 
-static bool staged(const fcgipm_exchange_t *x)
+static size_t least(size_t a, size_t b)
 {
-    return x->stdin_header_sent < x->stdin_header_len || x->chunk_sent < x->chunk_len;
+    return a < b ? a : b;
 }
 
-static size_t advance(size_t *sent, size_t len, size_t *n)
-{
-    size_t step = len - *sent < *n ? len - *sent : *n;
-    *sent += step;
-    *n -= step;
-    return step;
-}
-
+/* n more bytes are out. */
 static void sent(fcgipm_exchange_t *x, size_t n, int64_t now_us)
 {
-    size_t header_sent = x->stdin_header_sent;
-    advance(&x->head_sent, x->head_len, &n);
-    advance(&header_sent, x->stdin_header_len, &n);
-    x->stdin_header_sent = (unsigned)header_sent;
-    x->result.body_sent += advance(&x->chunk_sent, x->chunk_len, &n);
+    size_t head = least(n, x->head_len - x->head_sent), done = 0;
+    x->head_sent += head;
+    n -= head;
+    while (done < x->staged && n) {
+        const fcgipm_staged_t *record = &x->stage[done];
+        size_t all = FCGIPM_RECORD_HEADER_LEN + record->len, before = x->staged_sent,
+               step = least(n, all - before);
+        x->staged_sent += step;
+        n -= step;
+        if (x->staged_sent > FCGIPM_RECORD_HEADER_LEN)
+            x->result.body_sent +=
+                x->staged_sent - (before > FCGIPM_RECORD_HEADER_LEN ? before : FCGIPM_RECORD_HEADER_LEN);
+        if (x->staged_sent < all)
+            break;
+        x->staged_sent = 0;
+        done++;
+    }
+    x->staged -= done;
+    memmove(x->stage, x->stage + done, x->staged * sizeof *x->stage);
     x->last_us = now_us;
     if (x->phase == FCGIPM_PHASE_NOTHING_SENT)
         x->phase = FCGIPM_PHASE_SENT;
@@ -106,20 +120,35 @@ static void trace_sent(const fcgipm_exchange_t *x, const struct iovec *iov, unsi
     }
 }
 
+/* What is not out of `len` bytes, of which `sent` are. */
+static struct iovec rest(const void *data, size_t len, size_t sent)
+{
+    struct iovec v = {(void *)(uintptr_t)data, 0};
+    if (sent < len)
+        v = (struct iovec){(char *)(uintptr_t)data + sent, len - sent};
+    return v;
+}
+
 static ssize_t send_some(fcgipm_exchange_t *x)
 {
-    struct iovec iov[3] = {
-        {(void *)(uintptr_t)(x->head + x->head_sent), x->head_len - x->head_sent},
-        {x->stdin_header + x->stdin_header_sent, x->stdin_header_len - x->stdin_header_sent},
-        {(void *)(uintptr_t)(x->chunk_sent < x->chunk_len ? x->chunk + x->chunk_sent : NULL),
-         x->chunk_len - x->chunk_sent}};
-    struct msghdr mh = {.msg_iov = iov, .msg_iovlen = 3};
+    struct iovec iov[1 + 2 * FCGIPM_STAGE_MAX];
+    unsigned count = 0;
+    size_t skip = x->staged_sent;
     ssize_t n;
+    iov[count++] = rest(x->head, x->head_len, x->head_sent);
+    for (unsigned i = 0; i < x->staged; i++) {
+        const fcgipm_staged_t *record = &x->stage[i];
+        iov[count++] = rest(record->header, FCGIPM_RECORD_HEADER_LEN, skip);
+        skip -= least(skip, FCGIPM_RECORD_HEADER_LEN);
+        iov[count++] = rest(record->data, record->len, skip);
+        skip = 0;
+    }
+    struct msghdr mh = {.msg_iov = iov, .msg_iovlen = count};
     do
         n = sendmsg(x->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     if (x->traced && x->ops->trace)
-        trace_sent(x, iov, 3, n);
+        trace_sent(x, iov, count, n);
     return n;
 }
 
@@ -128,7 +157,7 @@ static apr_status_t step_out(fcgipm_exchange_t *x, bool *progress)
 {
     if (x->out_done)
         return APR_SUCCESS;
-    if (!x->head_ends && !staged(x)) {
+    if (!x->head_ends && !x->staged && !x->body_eof) {
         apr_status_t rv = stage(x);
         if (rv != APR_SUCCESS && (rv != APR_EAGAIN || x->head_sent == x->head_len))
             return rv == APR_EAGAIN ? APR_SUCCESS : rv;
@@ -143,7 +172,7 @@ static apr_status_t step_out(fcgipm_exchange_t *x, bool *progress)
     }
     *progress = true;
     sent(x, (size_t)n, fcgipm_clock_us());
-    x->out_done = (x->head_ends || x->body_eof) && !staged(x) && x->head_sent == x->head_len;
+    x->out_done = (x->head_ends || x->body_eof) && !x->staged && x->head_sent == x->head_len;
     return APR_SUCCESS;
 }
 
@@ -361,7 +390,7 @@ apr_status_t fcgipm_exchange_step(fcgipm_exchange_t *x, short *events)
     } while (x->full && x->ops->room(x->ctx)); /* what was flushed has made room */
     *events =
         (short)((x->full ? 0 : POLLIN) |
-                (x->out_done || (x->starved && !staged(x) && x->head_sent == x->head_len) ? 0 : POLLOUT));
+                (x->out_done || (x->starved && !x->staged && x->head_sent == x->head_len) ? 0 : POLLOUT));
     return APR_EAGAIN;
 }
 

@@ -31,9 +31,10 @@ typedef struct fcgipm_exchange_ops {
     apr_status_t (*pause)(void *ctx);
     /* Bytes of the error stream. */
     void (*errors)(void *ctx, const char *data, size_t len);
-    /* The next piece of the request body: *len > 0, or *len == 0 at its end. The bytes stay valid until the
-     * next call. Must not wait: APR_EAGAIN, none has come yet (a body that is streamed). */
-    apr_status_t (*body)(void *ctx, const char **data, size_t *len);
+    /* The next piece of the request body: *len > 0, or *len == 0 at its end; *last: nothing comes behind it.
+     * The bytes stay valid until the next call. Must not wait: APR_EAGAIN, none has come yet (a body that is
+     * streamed). */
+    apr_status_t (*body)(void *ctx, const char **data, size_t *len, bool *last);
     /* Has the client left? Called when client_fd shows an event, and about twice a second. May be NULL. */
     bool (*gone)(void *ctx);
     /* slow_us are over; called once. May be NULL. */
@@ -59,6 +60,14 @@ typedef struct fcgipm_exchange_result {
     fcgipm_mux_fault_t mux_fault;
 } fcgipm_exchange_result_t;
 
+#define FCGIPM_STAGE_MAX 4
+
+typedef struct fcgipm_staged {
+    unsigned char header[8];
+    const char *data;
+    size_t len; /* of data */
+} fcgipm_staged_t;
+
 typedef struct fcgipm_exchange {
     const fcgipm_exchange_ops_t *ops;
     void *ctx;
@@ -79,12 +88,12 @@ typedef struct fcgipm_exchange {
     fcgipm_mux_stream_t stream;
     unsigned id;
     size_t head_sent;
-    unsigned char stdin_header[8];
-    unsigned stdin_header_len, stdin_header_sent;
-    const char *chunk;
-    size_t chunk_len, chunk_sent;
-    const char *piece; /* of the body, not yet cut into records */
+    fcgipm_staged_t stage[FCGIPM_STAGE_MAX]; /* STDIN records that go out next ... */
+    unsigned staged;                         /* ... so many ... */
+    size_t staged_sent;                      /* ... and of the first one these bytes are out */
+    const char *piece;                       /* of the body, not yet cut into records */
     size_t piece_len;
+    bool piece_last;
     int out_error;
     fcgipm_phase_t phase;
     bool body_eof, out_done, unflushed, any_byte;

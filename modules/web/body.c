@@ -18,6 +18,7 @@ APLOG_USE_MODULE(fcgipm);
 
 #define READ_SIZE  65536
 #define FIRST_SIZE 8192
+#define BLOCK_SIZE (2 * 65528) /* of the file at a time: two full records */
 
 struct fcgipm_body {
     request_rec *r;
@@ -50,16 +51,31 @@ static int no_space(request_rec *r, apr_status_t rv)
     }
 }
 
-static apr_status_t open_file(fcgipm_body_t *body)
+/* What is in memory goes to the file. */
+static apr_status_t write_out(fcgipm_body_t *body)
 {
-    apr_status_t rv = fcgipm_tempfile_open(&body->file, body->r->pool);
+    apr_status_t rv = body->file ? APR_SUCCESS : fcgipm_tempfile_open(&body->file, body->r->pool);
 
-    return rv == APR_SUCCESS ? apr_file_write_full(body->file, body->memory, body->used, NULL) : rv;
+    if (rv == APR_SUCCESS && body->used)
+        rv = apr_file_write_full(body->file, body->memory, body->used, NULL);
+    body->used = 0;
+    return rv;
+}
+
+/* Not before something has come: a client that only says that it will send much costs nothing. */
+static apr_size_t first_size(const fcgipm_body_t *body)
+{
+    const char *said = apr_table_get(body->r->headers_in, "Content-Length");
+    apr_off_t length = 0;
+
+    if (!said || !ap_parse_strict_length(&length, said) || length < FIRST_SIZE)
+        return FIRST_SIZE;
+    return length < READ_SIZE ? (apr_size_t)length : READ_SIZE;
 }
 
 static void grow(fcgipm_body_t *body, apr_size_t need)
 {
-    apr_size_t cap = body->cap ? body->cap : FIRST_SIZE;
+    apr_size_t cap = body->cap ? body->cap : first_size(body);
     char *memory;
 
     while (cap < need)
@@ -73,21 +89,45 @@ static void grow(fcgipm_body_t *body, apr_size_t need)
     body->cap = cap;
 }
 
+static void remember(fcgipm_body_t *body, const char *data, apr_size_t len)
+{
+    memcpy(body->memory + body->used, data, len);
+    body->used += len;
+}
+
+/* httpd reads 8 KB at a time. What goes to the file is collected first, in the memory that there is. */
+static apr_status_t collect(fcgipm_body_t *body, const char *data, apr_size_t len)
+{
+    while (len >= body->cap - body->used) {
+        apr_size_t part = body->cap - body->used;
+        apr_status_t rv;
+
+        if (!body->cap)
+            return apr_file_write_full(body->file, data, len, NULL);
+        remember(body, data, part);
+        if ((rv = write_out(body)) != APR_SUCCESS)
+            return rv;
+        data += part;
+        len -= part;
+    }
+    remember(body, data, len);
+    return APR_SUCCESS;
+}
+
 static apr_status_t keep(fcgipm_body_t *body, const char *data, apr_size_t len)
 {
     apr_status_t rv;
 
     body->length += (apr_off_t)len;
-    if (!body->file && len <= body->memory_max - body->used) {
+    if (body->file)
+        return collect(body, data, len);
+    if (len <= body->memory_max - body->used) {
         if (body->used + len > body->cap)
             grow(body, body->used + len);
-        memcpy(body->memory + body->used, data, len);
-        body->used += len;
+        remember(body, data, len);
         return APR_SUCCESS;
     }
-    if (!body->file && (rv = open_file(body)) != APR_SUCCESS)
-        return rv;
-    return apr_file_write_full(body->file, data, len, NULL);
+    return (rv = write_out(body)) == APR_SUCCESS ? collect(body, data, len) : rv;
 }
 
 /* One brigade. *end: EOS was in it. Returns OK or a status. */
@@ -174,6 +214,8 @@ fcgipm_body_t *fcgipm_body_create(request_rec *r, apr_uint64_t memory_max, bool 
 
 int fcgipm_body_read(fcgipm_body_t *body, bool wait)
 {
+    apr_status_t rv;
+
     while (!body->end && !body->streams) {
         int status = fetch(body, wait);
 
@@ -183,6 +225,8 @@ int fcgipm_body_read(fcgipm_body_t *body, bool wait)
         if (status != OK)
             return status;
     }
+    if (body->file && (rv = write_out(body)) != APR_SUCCESS)
+        return no_space(body->r, rv);
     return fcgipm_body_rewind(body) == APR_SUCCESS ? OK : HTTP_INTERNAL_SERVER_ERROR;
 }
 
@@ -275,11 +319,12 @@ static apr_status_t stream_next(fcgipm_body_t *body, const char **data, apr_size
     return APR_SUCCESS;
 }
 
-apr_status_t fcgipm_body_next(fcgipm_body_t *body, const char **data, apr_size_t *len)
+apr_status_t fcgipm_body_next(fcgipm_body_t *body, const char **data, apr_size_t *len, bool *last)
 {
     apr_status_t rv;
 
     *len = 0;
+    *last = false;
     if (body->streams)
         return stream_next(body, data, len);
     if (body->sent >= body->length)
@@ -287,16 +332,18 @@ apr_status_t fcgipm_body_next(fcgipm_body_t *body, const char **data, apr_size_t
     if (!body->file) {
         *data = body->memory;
         *len = body->used;
+        *last = true;
         body->sent = body->length;
         return APR_SUCCESS;
     }
     if (!body->block)
-        body->block = apr_palloc(body->r->pool, READ_SIZE);
-    *len = READ_SIZE;
+        body->block = apr_palloc(body->r->pool, BLOCK_SIZE);
+    *len = BLOCK_SIZE;
     rv = apr_file_read(body->file, body->block, len);
     if (rv != APR_SUCCESS)
         return rv; /* also an early end: the application is never told a length that does not come */
     *data = body->block;
     body->sent += (apr_off_t)*len;
+    *last = body->sent == body->length;
     return APR_SUCCESS;
 }

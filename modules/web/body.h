@@ -24,9 +24,9 @@ apr_off_t fcgipm_body_length(const fcgipm_body_t *body);
 bool fcgipm_body_empty(const fcgipm_body_t *body);
 /* From the beginning. APR_ENOTIMPL: it streams, and has begun. */
 apr_status_t fcgipm_body_rewind(fcgipm_body_t *body);
-/* Next piece; *len == 0 at the end. Valid until the next call. APR_EAGAIN: none has come yet (streams).
- * Another error: fcgipm_body_status. */
-apr_status_t fcgipm_body_next(fcgipm_body_t *body, const char **data, apr_size_t *len);
+/* Next piece; *len == 0 at the end; *last: the end comes behind this one (where that is known). Valid until
+ * the next call. APR_EAGAIN: none has come yet (streams). Another error: fcgipm_body_status. */
+apr_status_t fcgipm_body_next(fcgipm_body_t *body, const char **data, apr_size_t *len, bool *last);
 /* What went wrong while it was streamed, as an HTTP status; OK: nothing. */
 int fcgipm_body_status(const fcgipm_body_t *body);
 /* How many reads have brought something. */

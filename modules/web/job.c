@@ -154,11 +154,11 @@ static void on_errors(void *ctx, const char *data, size_t len)
     fcgipm_errors_take(&job->errors, data, len);
 }
 
-static apr_status_t on_body(void *ctx, const char **data, size_t *len)
+static apr_status_t on_body(void *ctx, const char **data, size_t *len, bool *last)
 {
     job_t *job = ctx;
 
-    return fcgipm_body_next(job->body, data, len);
+    return fcgipm_body_next(job->body, data, len, last);
 }
 
 static bool on_peek(void *ctx)

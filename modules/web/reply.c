@@ -22,14 +22,15 @@
 
 APLOG_USE_MODULE(fcgipm);
 
-#define HEAD_FIRST 2048
-#define PASS_MAX                                                                                             \
-    57344 /* at a time: with head and chunk sizes below httpd's FlushMaxThreshold, which waits               \
-           */
-#define SHORT_MAX   4096 /* of an answer that is worth no thought */
-#define PATIENCE_US 100000
-#define CALM_US     5000 /* HTTP/2: a pause of the application that is worth a flush which may wait ... */
-#define AGE_US      apr_time_from_sec(1) /* ... and how old an answer may get without one */
+#define HEAD_FIRST    2048
+#define PASS_HEADROOM 8191  /* for the head and chunk sizes */
+#define FLUSH_DEFAULT 65535 /* httpd's */
+#define PASS_LEAST    1024
+#define PASS_MOST     (1 << 20)
+#define SHORT_MAX     4096 /* an answer that is worth no thought */
+#define PATIENCE_US   100000
+#define CALM_US       5000 /* HTTP/2: a pause of the application that is worth a flush which may wait ... */
+#define AGE_US        apr_time_from_sec(1) /* ... and how old an answer may get without one */
 
 typedef enum reply_state {
     IN_HEAD,
@@ -46,6 +47,7 @@ struct fcgipm_reply {
     fcgipm_head_t head;
     fcgipm_spool_t *spool;
     apr_bucket_brigade *bb;
+    apr_off_t pass_max; /* at a time: beyond its FlushMaxThreshold httpd waits for the client */
     int client_fd;      /* -1: nobody can tell whether the client takes something */
     bool flush;         /* the client shall get what has been passed on */
     bool unflushed;     /* something was passed on since the last flush */
@@ -66,6 +68,15 @@ struct fcgipm_reply {
     apr_table_t *err_headers_before;
 };
 
+static apr_off_t pass_max(request_rec *r)
+{
+    const core_server_config *conf = ap_get_core_module_config(r->connection->base_server->module_config);
+    apr_size_t most = conf->flush_max_threshold ? conf->flush_max_threshold : FLUSH_DEFAULT;
+
+    most = most > 2 * PASS_HEADROOM ? most - PASS_HEADROOM : most / 2;
+    return (apr_off_t)(most < PASS_LEAST ? PASS_LEAST : most > PASS_MOST ? PASS_MOST : most);
+}
+
 fcgipm_reply_t *fcgipm_reply_create(request_rec *r, const fcgipm_setting_t *setting, const char *pool_name,
                                     int client_fd)
 {
@@ -78,6 +89,7 @@ fcgipm_reply_t *fcgipm_reply_create(request_rec *r, const fcgipm_setting_t *sett
     reply->head_max = head_max;
     reply->head_request = r->header_only;
     reply->client_fd = client_fd;
+    reply->pass_max = pass_max(r);
     reply->patience_us = PATIENCE_US;
     reply->bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
     reply->spool = fcgipm_spool_create(r, setting->reply_memory_bytes, setting->reply_file_bytes);
@@ -390,7 +402,7 @@ static apr_status_t push_until(fcgipm_reply_t *reply, apr_off_t rest)
 
         if (rv != APR_SUCCESS || fcgipm_spool_held(reply->spool) <= rest)
             return rv;
-        if ((rv = fcgipm_spool_take(reply->spool, reply->bb, PASS_MAX)) != APR_SUCCESS) {
+        if ((rv = fcgipm_spool_take(reply->spool, reply->bb, (apr_size_t)reply->pass_max)) != APR_SUCCESS) {
             ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, reply->r,
                           "FPM0676: the temporary file of an answer cannot be read");
             return refuse(reply, "the temporary file of the answer cannot be read");
@@ -418,7 +430,7 @@ apr_status_t fcgipm_reply_push(fcgipm_reply_t *reply)
 
 apr_status_t fcgipm_reply_deliver(fcgipm_reply_t *reply)
 {
-    return reply->state == IN_BODY ? push_until(reply, PASS_MAX) : APR_SUCCESS;
+    return reply->state == IN_BODY ? push_until(reply, reply->pass_max) : APR_SUCCESS;
 }
 
 bool fcgipm_reply_waits(const fcgipm_reply_t *reply)
@@ -455,7 +467,7 @@ static apr_status_t take_body(fcgipm_reply_t *reply, char *data, apr_size_t len)
             reply->first_us = fcgipm_clock_us();
         rv = fcgipm_reply_push(reply);
     } else {
-        rv = fcgipm_spool_held(reply->spool) >= PASS_MAX ? push(reply) : APR_SUCCESS;
+        rv = fcgipm_spool_held(reply->spool) >= reply->pass_max ? push(reply) : APR_SUCCESS;
     }
     return rv == APR_EAGAIN ? APR_SUCCESS : rv;
 }
@@ -582,7 +594,7 @@ static int end_well(fcgipm_reply_t *reply)
         return reply->status_instead;
     if (reply->redirect && !reply->begun && reply->body == 0)
         return HTTP_MOVED_TEMPORARILY; /* with httpd's page */
-    if (fcgipm_spool_take(reply->spool, reply->bb, PASS_MAX) != APR_SUCCESS ||
+    if (fcgipm_spool_take(reply->spool, reply->bb, (apr_size_t)reply->pass_max) != APR_SUCCESS ||
         fcgipm_spool_held(reply->spool))
         return cut(reply); /* what is left over must not be left out */
     APR_BRIGADE_INSERT_TAIL(reply->bb, apr_bucket_eos_create(r->connection->bucket_alloc));

@@ -28,6 +28,7 @@ typedef struct rig {
     size_t body_len, body_at, body_piece;
     unsigned pauses, asked;
     bool gone;
+    bool says_last; /* the body says which piece is its last */
     apr_status_t answer_status;
     unsigned char head[24];
 } rig_t;
@@ -62,13 +63,14 @@ static void rig_errors(void *ctx, const char *data, size_t len)
     r->errors_len += len;
 }
 
-static apr_status_t rig_body(void *ctx, const char **data, size_t *len)
+static apr_status_t rig_body(void *ctx, const char **data, size_t *len, bool *last)
 {
     rig_t *r = ctx;
     size_t left = r->body_len - r->body_at;
     *data = r->body + r->body_at;
     *len = left < r->body_piece ? left : r->body_piece;
     r->body_at += *len;
+    *last = r->says_last && r->body_at == r->body_len;
     return APR_SUCCESS;
 }
 
@@ -108,6 +110,47 @@ static void rig_free(rig_t *r)
         close(r->app);
     free(r->answer);
     free(r);
+}
+
+/* How many sends is it? A socket that keeps them apart tells. */
+static unsigned messages(size_t body_len, size_t piece, bool says_last)
+{
+    static const char body[400000];
+    unsigned count = 0;
+    size_t all = 0;
+    short events;
+    ssize_t n;
+    static char got[500000];
+    rig_t *r = rig_make(body, body_len);
+    int s[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, s), 0);
+    close(r->ours);
+    close(r->app);
+    r->x.fd = r->ours = s[0];
+    r->app = s[1];
+    r->body_piece = piece;
+    r->says_last = says_last;
+    assert_int_equal(fcgipm_exchange_step(&r->x, &events), APR_EAGAIN);
+    while ((n = recv(r->app, got, sizeof got, 0)) > 0) {
+        count++;
+        all += (size_t)n;
+    }
+    size_t pieces = (body_len + piece - 1) / piece;
+    assert_int_equal(all, r->x.head_len + body_len + 8 * pieces * ((piece + 65527) / 65528) + 8);
+    assert_int_equal(r->x.result.body_sent, body_len);
+    rig_free(r);
+    return count;
+}
+
+static void one_send(void **state)
+{
+    (void)state;
+    assert_int_equal(messages(0, 1, false), 1);
+    assert_int_equal(messages(100, 100, true), 1);
+    assert_int_equal(messages(65536, 65536, true), 1); /* head, two records, the end */
+    assert_int_equal(messages(65536, 65536, false), 2);
+    assert_int_equal(messages(65536 * 2, 65536, true), 2);
+    assert_int_equal(messages(65528 * 2, 65528 * 2, true), 1);
 }
 
 /* ---- what an application says ---- */
@@ -295,8 +338,11 @@ static void big_against_big(void **state)
         body[i] = (char)(i * 2654435761u >> 13);
         sum = sum * 31 + (unsigned char)body[i];
     }
-    for (size_t first = 0; first <= 4000000; first += 4000000) {
+    for (unsigned i = 0; i < 4; i++) {
+        size_t first = i & 1 ? 4000000 : 0;
         rig_t *r = rig_make(body, size);
+        r->says_last = i & 2;
+        r->body_piece = i & 2 ? 300001 : 100000;
         int small = 4096;
         setsockopt(r->ours, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
         setsockopt(r->app, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
@@ -489,6 +535,7 @@ int main(void)
         cmocka_unit_test(every_split),     cmocka_unit_test(byte_by_byte), cmocka_unit_test(big_against_big),
         cmocka_unit_test(eof_everywhere),  cmocka_unit_test(early_end),    cmocka_unit_test(after_the_end),
         cmocka_unit_test(protocol_faults), cmocka_unit_test(limits),       cmocka_unit_test(client_gone),
+        cmocka_unit_test(one_send),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

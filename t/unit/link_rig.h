@@ -312,11 +312,12 @@ static void sink_errors(void *ctx, const char *data, size_t len)
     (void)data;
     (void)len;
 }
-static apr_status_t sink_body(void *ctx, const char **data, size_t *len)
+static apr_status_t sink_body(void *ctx, const char **data, size_t *len, bool *last)
 {
     (void)ctx;
     *data = NULL;
     *len = 0;
+    *last = true;
     return APR_SUCCESS;
 }
 static const fcgipm_exchange_ops_t sink_ops = {sink_buffer, sink_answer, sink_pause, sink_errors, sink_body,
