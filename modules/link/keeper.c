@@ -316,6 +316,7 @@ static void *keeper_main(void *ctx)
 {
     fcgipm_link_t *link = ctx;
     unsigned char *buffer = malloc(DISCARD_SIZE);
+    pthread_setname_np(pthread_self(), "fcgipm-keeper");
     int64_t swept_us = fcgipm_clock_us(), tended_us = swept_us;
     while (buffer && !keeper_stopping(link)) {
         struct epoll_event events[32];
