@@ -225,9 +225,17 @@ static const fcgipm_exchange_ops_t ops = {.buffer = on_buffer,
 
 /* --- what an administrator can see of it --- */
 
+/* (apr_psprintf takes four times as long, and there are eight of them.) */
 static void note(const job_t *job, const char *name, apr_int64_t value)
 {
-    apr_table_setn(job->r->notes, name, apr_psprintf(job->r->pool, "%" APR_INT64_T_FMT, value));
+    char *end = (char *)apr_palloc(job->r->pool, 21) + 20, *at = end;
+
+    *at = '\0';
+    value = value < 0 ? 0 : value;
+    do
+        *--at = (char)('0' + value % 10);
+    while ((value /= 10) > 0);
+    apr_table_setn(job->r->notes, name, at);
 }
 
 static void write_notes(const job_t *job)
