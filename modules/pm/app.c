@@ -415,6 +415,8 @@ static void switch_route(fcgipm_app_t *old, fcgipm_app_t *new)
     fcgipm_atom_set(&board->pool[new->index].route, new->index);
     fcgipm_atom_set(&board->pool[old->index].route, new->index);
     fcgipm_queue_wake_all(board, &old->geometry);
+    if (!old->was_ready && !new->was_ready)
+        return; /* nobody has asked for either yet */
     FCGIPM_LOG(333, new->was_ready ? FCGIPM_LOG_NOTICE : FCGIPM_LOG_ERR, 0, new->setting->scope,
                "pool %s: %s", new->setting->name,
                new->was_ready
@@ -517,7 +519,7 @@ static int64_t tend_retired(fcgipm_app_t *app)
     if (!app->forget_us) {
         /* Whoever still has this index shall find its successor, or nobody. */
         new = successor_of(app);
-        if (new && app->was_ready && !another_serves(app, new))
+        if (new && !another_serves(app, new))
             switch_route(app, new);
         else if (new) /* to whom its successor's requests go, who may be an older one */
             fcgipm_atom_set(&m->board->pool[app->index].route,

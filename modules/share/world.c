@@ -140,7 +140,7 @@ static void fill_board(fcgipm_board_pool_t *p, const fcgipm_world_pool_t *pool, 
     fcgipm_atom_set(&p->route, route);
 }
 
-static bool reuse(fcgipm_registry_t *registry, fcgipm_world_pool_t *pool, const fcgipm_geometry_t *need)
+static bool reuse(const fcgipm_registry_t *registry, fcgipm_world_pool_t *pool, const fcgipm_geometry_t *need)
 {
     for (uint32_t i = 0; i < FCGIPM_POOLS_STATIC; i++) {
         const fcgipm_registry_pool_t *row = &registry->pool[i];
@@ -155,6 +155,34 @@ static bool reuse(fcgipm_registry_t *registry, fcgipm_world_pool_t *pool, const 
     return false;
 }
 
+unsigned fcgipm_world_turn(const fcgipm_registry_t *registry, const fcgipm_board_t *board,
+                           const fcgipm_setting_t *setting)
+{
+    fcgipm_world_pool_t pool = {.key = fcgipm_setting_key(setting),
+                                .fingerprint = fcgipm_setting_fingerprint(setting)};
+    fcgipm_geometry_t g = geometry_needed(setting);
+
+    if (reuse(registry, &pool, &g))
+        return 0;
+    return predecessor(registry, board, pool.key, FCGIPM_POOLS_STATIC) == FCGIPM_POOLS_STATIC ? 1 : 2;
+}
+
+/* Better the old definition than none, or than a server that does not come back from a reload. */
+static bool stay_old(const fcgipm_registry_t *registry, const fcgipm_board_t *board,
+                     fcgipm_world_pool_t *pool)
+{
+    uint32_t index = predecessor(registry, board, pool->key, FCGIPM_POOLS_STATIC);
+    const fcgipm_registry_pool_t *row = &registry->pool[index];
+
+    if (index == FCGIPM_POOLS_STATIC || row->external != (pool->setting->connect != NULL))
+        return false;
+    pool->index = index;
+    pool->geometry = row->geometry;
+    pool->fingerprint = row->fingerprint;
+    pool->old = true;
+    return true;
+}
+
 apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *board,
                                  fcgipm_world_pool_t *pool, fcgipm_fault_t *fault)
 {
@@ -164,16 +192,20 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
 
     pool->key = fcgipm_setting_key(pool->setting);
     pool->fingerprint = fcgipm_setting_fingerprint(pool->setting);
+    pool->old = false;
+    pool->index = FCGIPM_NO_POOL;
     if (reuse(registry, pool, &g))
         return APR_SUCCESS;
     while (index < FCGIPM_POOLS_STATIC && fcgipm_atom_get(&registry->pool[index].used))
         index++;
-    if (index == FCGIPM_POOLS_STATIC || !find_rooms(registry, &g))
-        return fcgipm_fault_set(
+    if (index == FCGIPM_POOLS_STATIC || !find_rooms(registry, &g)) {
+        fcgipm_fault_set(
             fault, APR_ENOSPC, "configuration",
             "no room for pool %s: at most %u pools, %u processes, %u requests at a time and %u waiting "
             "in all; pools that are still draining count",
             pool->setting->name, FCGIPM_POOLS_STATIC, slots_end, seats_end, cells_end);
+        return stay_old(registry, board, pool) ? APR_SUCCESS : APR_ENOSPC;
+    }
     pool->index = index;
     pool->geometry = g;
     clear_rows(board, &g);
@@ -203,7 +235,7 @@ typedef struct header {
 } header_t;
 
 typedef struct pool_header {
-    uint32_t index;
+    uint32_t index, old;
     fcgipm_geometry_t geometry;
     uint64_t key, fingerprint;
 } pool_header_t;
@@ -243,6 +275,7 @@ apr_status_t fcgipm_world_write(const fcgipm_world_t *world, unsigned char **byt
 
         memset(&ph, 0, sizeof ph);
         ph.index = pool->index;
+        ph.old = pool->old;
         ph.geometry = pool->geometry;
         ph.key = pool->key;
         ph.fingerprint = pool->fingerprint;
@@ -276,6 +309,22 @@ static bool pool_header_ok(const pool_header_t *ph)
            g->cell_first + g->cell_count <= cells_end;
 }
 
+/* A manager that does not know the old definition itself runs the new one in the old one's place. */
+static bool fit(fcgipm_setting_t *s, const fcgipm_geometry_t *g, apr_pool_t *pool)
+{
+    fcgipm_geometry_t need = geometry_needed(s);
+
+    if (!s->connect && need.slot_count != g->slot_count)
+        s->processes_max = g->slot_count > SPARE_SLOTS ? g->slot_count - SPARE_SLOTS : 1;
+    if (s->processes_min > s->processes_max)
+        s->processes_min = s->processes_max;
+    if (need.concurrency != g->concurrency)
+        s->concurrency = g->concurrency;
+    if (need.cell_count != g->cell_count)
+        s->queue_length = g->cell_count;
+    return fcgipm_setting_check(s, pool) == NULL;
+}
+
 static apr_status_t read_pool(fcgipm_world_t *world, const unsigned char **in, const unsigned char *end,
                               apr_pool_t *pool, fcgipm_fault_t *fault)
 {
@@ -295,6 +344,10 @@ static apr_status_t read_pool(fcgipm_world_t *world, const unsigned char **in, c
     rv = fcgipm_setting_read(p->setting, in, end, pool, fault);
     if (rv != APR_SUCCESS)
         return rv;
+    p->old = ph.old != 0;
+    if (p->old && !fit(p->setting, &p->geometry, pool))
+        return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "pool %s does not fit its old place",
+                                p->setting->name);
     need = geometry_needed(p->setting);
     if (!geometry_fits(&p->geometry, &need))
         return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "pool %s has a wrong geometry",

@@ -4,18 +4,22 @@
 /*
  * What: the compiled configuration that the parent hands to the manager, as bytes. The parent gives each pool
  * its index: a pool whose key and fingerprint are in the registry already keeps its index (and so its
- * workers); any other gets a free one. Who calls: parent (assign, write), manager (read).
+ * workers); any other gets a free one. Where there is none for a changed pool, its old definition goes on.
+ * Who calls: parent (assign, write), manager (read).
  */
+#include <stdbool.h>
 #include <apr_tables.h>
 #include "core/setting.h"
 #include "share/layout.h"
 
-#define FCGIPM_WORLD_VERSION 2u
+#define FCGIPM_WORLD_VERSION 3u
+#define FCGIPM_NO_POOL       UINT32_MAX /* an index: there was no room */
 
 typedef struct fcgipm_world_pool {
     uint32_t index;
     fcgipm_geometry_t geometry;
     uint64_t key, fingerprint;
+    bool old; /* index, geometry and fingerprint are those of its previous definition: there was no room */
     fcgipm_setting_t *setting;
 } fcgipm_world_pool_t;
 
@@ -29,8 +33,14 @@ typedef struct fcgipm_world {
     apr_array_header_t *pools; /* of fcgipm_world_pool_t */
 } fcgipm_world_t;
 
+/* In which order pools are to be assigned, so that what fits serves most: unchanged ones, new ones, changed
+ * ones. */
+#define FCGIPM_WORLD_TURNS 3u
+unsigned fcgipm_world_turn(const fcgipm_registry_t *registry, const fcgipm_board_t *board,
+                           const fcgipm_setting_t *setting);
 /* Give `pool` an index and a geometry in registry and board (see above). key and fingerprint are computed
- * here. APR_ENOSPC with a fault when a table is full. */
+ * here. When a table is full: APR_SUCCESS with pool->old and a fault, or, where there is no definition that
+ * could go on, APR_ENOSPC with a fault, and index is FCGIPM_NO_POOL. */
 apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *board,
                                  fcgipm_world_pool_t *pool, fcgipm_fault_t *fault);
 /* bytes: malloc'ed, the caller frees; they must outlive pools that are cleared at a restart. */

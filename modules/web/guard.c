@@ -508,6 +508,70 @@ static apr_status_t make_state(fcgipm_guard_state_t *state, const char *dir, int
 /* --- a configuration
  * ----------------------------------------------------------------------------------------------- */
 
+/* What did not find room at a reload, for one line each. */
+typedef struct crowd {
+    unsigned old, none;
+    const char *first_old, *first_none;
+    char why[512]; /* of the first */
+} crowd_t;
+
+static void tell_crowd(const crowd_t *crowd)
+{
+    if (crowd->old)
+        FCGIPM_LOG(658, FCGIPM_LOG_ERR, 0, 0,
+                   "%u changed pools (the first is %s) go on as they were, as there is no room for their new "
+                   "definitions beside the old ones; reload again when others have ended (%s)",
+                   crowd->old, crowd->first_old, crowd->why);
+    if (crowd->none)
+        FCGIPM_LOG(659, FCGIPM_LOG_ERR, 0, 0,
+                   "%u pools (the first is %s) do not serve before the next reload: %s", crowd->none,
+                   crowd->first_none, crowd->why);
+}
+
+static apr_status_t assign(const fcgipm_guard_state_t *state, fcgipm_pool_conf_t *pool, fcgipm_world_t *world,
+                           crowd_t *crowd, fcgipm_fault_t *fault)
+{
+    apr_status_t rv;
+
+    pool->world.setting = pool->setting;
+    rv = fcgipm_world_assign(state->registry, state->board, &pool->world, fault);
+    if ((rv == APR_ENOSPC || pool->world.old) && !*crowd->why)
+        apr_cpystrn(crowd->why, fault->sentence, sizeof crowd->why);
+    if (rv == APR_ENOSPC && state->generation) { /* at the first start it is an error */
+        if (!crowd->none++)
+            crowd->first_none = pool->setting->name;
+        return APR_SUCCESS;
+    }
+    if (rv != APR_SUCCESS)
+        return rv;
+    if (pool->world.old && !crowd->old++)
+        crowd->first_old = pool->setting->name;
+    APR_ARRAY_PUSH(world->pools, fcgipm_world_pool_t) = pool->world;
+    return APR_SUCCESS;
+}
+
+static apr_status_t assign_all(const fcgipm_guard_state_t *state, const apr_array_header_t *pools,
+                               fcgipm_world_t *world, apr_pool_t *ptemp, fcgipm_fault_t *fault)
+{
+    unsigned *turns = apr_palloc(ptemp, sizeof *turns * ((size_t)pools->nelts + 1));
+    crowd_t crowd = {0};
+
+    for (int i = 0; i < pools->nelts; i++)
+        turns[i] = fcgipm_world_turn(state->registry, state->board,
+                                     APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *)->setting);
+    for (unsigned turn = 0; turn < FCGIPM_WORLD_TURNS; turn++)
+        for (int i = 0; i < pools->nelts; i++) {
+            apr_status_t rv = APR_SUCCESS;
+
+            if (turns[i] == turn)
+                rv = assign(state, APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *), world, &crowd, fault);
+            if (rv != APR_SUCCESS)
+                return rv;
+        }
+    tell_crowd(&crowd);
+    return APR_SUCCESS;
+}
+
 static apr_status_t compile_world(fcgipm_guard_state_t *state, server_rec *s, apr_array_header_t *pools,
                                   apr_pool_t *ptemp, fcgipm_fault_t *fault)
 {
@@ -521,17 +585,10 @@ static apr_status_t compile_world(fcgipm_guard_state_t *state, server_rec *s, ap
                             .pools = apr_array_make(ptemp, pools->nelts + 1, sizeof(fcgipm_world_pool_t))};
     unsigned char *bytes;
     size_t len;
-    apr_status_t rv;
+    apr_status_t rv = assign_all(state, pools, &world, ptemp, fault);
 
-    for (int i = 0; i < pools->nelts; i++) {
-        fcgipm_pool_conf_t *pool = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
-
-        pool->world.setting = pool->setting;
-        rv = fcgipm_world_assign(state->registry, state->board, &pool->world, fault);
-        if (rv != APR_SUCCESS)
-            return rv;
-        APR_ARRAY_PUSH(world.pools, fcgipm_world_pool_t) = pool->world;
-    }
+    if (rv != APR_SUCCESS)
+        return rv;
     if ((rv = fcgipm_world_write(&world, &bytes, &len)) != APR_SUCCESS)
         return fcgipm_fault_set(fault, rv, "configuration", "cannot write the configuration for the manager");
     free(state->world);

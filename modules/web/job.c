@@ -607,11 +607,27 @@ static int step_body(job_t *job)
     return GO_ON;
 }
 
+/* It has no row, so there is nothing to count it in. */
+static int no_room(job_t *job)
+{
+    static fcgipm_limit_t crowded;
+    unsigned dropped;
+
+    if (fcgipm_limit_allow(&crowded, 0, REFUSALS_PER_SECOND, &dropped))
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, job->r,
+                      "FPM0622: pool %s: there was no room for it at the last reload; answered 503",
+                      job->match.name);
+    apr_table_setn(job->r->err_headers_out, "Retry-After", "30");
+    return HTTP_SERVICE_UNAVAILABLE;
+}
+
 static int find_pool(job_t *job)
 {
     if (!job->match.script) {
         job->pool = job->match.pool->world.index;
-        return OK;
+        if (job->pool != FCGIPM_NO_POOL)
+            return OK;
+        return no_room(job);
     }
     if (fcgipm_lease_script(job->link, job->match.name, SCRIPT_US, &job->pool, &job->fault) != APR_SUCCESS)
         return unavailable(job, "FPM0604");

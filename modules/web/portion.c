@@ -72,7 +72,7 @@ static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s,
     for (int i = 0; i < pools->nelts; i++) {
         const fcgipm_pool_conf_t *other = APR_ARRAY_IDX(pools, i, const fcgipm_pool_conf_t *);
 
-        if (!same_user(s, other->setting))
+        if (other->world.index == FCGIPM_NO_POOL || !same_user(s, other->setting))
             continue;
         peers[share->peer_count++] = other->world.index;
         all += places(other->setting);

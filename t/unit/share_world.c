@@ -300,7 +300,68 @@ static void full_tables(void **state)
     assert_int_equal(p.index, 1000);
 }
 
+/* A changed definition that finds no room: the old one goes on. */
+static void crowded(void **state)
+{
+    fcgipm_world_pool_t first, p;
+    unsigned count = 0;
+    fcgipm_setting_t *changed = setting("p0", 256);
+    (void)state;
+
+    assert_int_equal(assign(&first, setting("p0", 256)), APR_SUCCESS);
+    while (assign(&p, setting(apr_psprintf(pool, "p%u", ++count), 256)) == APR_SUCCESS)
+        assert_false(p.old);
+    assert_int_equal(p.index, FCGIPM_NO_POOL);
+    SAY(changed, env, "A=1");
+    fcgipm_setting_finish(changed);
+    assert_int_equal(fcgipm_world_turn(registry, board, setting("p0", 256)), 0);
+    assert_int_equal(fcgipm_world_turn(registry, board, setting("new", 256)), 1);
+    assert_int_equal(fcgipm_world_turn(registry, board, changed), 2);
+    assert_int_equal(assign(&p, changed), APR_SUCCESS);
+    assert_true(p.old && p.index == first.index && p.fingerprint == first.fingerprint);
+    assert_memory_equal(&p.geometry, &first.geometry, sizeof p.geometry);
+    assert_non_null(strstr(fault.sentence, "no room for pool p0"));
+    assert_int_equal(assign(&p, setting("p0", 20)), APR_SUCCESS); /* there is room for a small one */
+    assert_false(p.old);
+    /* what was a process cannot go on as somebody else's socket */
+    fcgipm_atom_set(&registry->pool[p.index].used, 0);
+    while (assign(&p, external(apr_psprintf(pool, "x%u", ++count))) == APR_SUCCESS)
+        ;
+    assert_int_equal(assign(&p, external("p1")), APR_ENOSPC);
+    assert_int_equal(p.index, FCGIPM_NO_POOL);
+}
+
 /* --- bytes --- */
+
+static apr_status_t read_copy(const unsigned char *bytes, size_t len, fcgipm_world_t **w);
+static void make_world(fcgipm_world_t *w);
+
+/* A manager that has never seen the old definition. */
+static void old_place(void **state)
+{
+    fcgipm_world_t w, *read;
+    fcgipm_world_pool_t *p;
+    unsigned char *bytes;
+    size_t len;
+    (void)state;
+
+    make_world(&w);
+    p = &APR_ARRAY_IDX(w.pools, 0, fcgipm_world_pool_t); /* blog, 4 processes */
+    p->geometry.slot_count = 4;
+    p->geometry.concurrency = 1;
+    p->geometry.cell_count = 9;
+    assert_int_equal(fcgipm_world_write(&w, &bytes, &len), APR_SUCCESS);
+    assert_int_equal(read_copy(bytes, len, &read), APR_EINVAL);
+    free(bytes);
+    p->old = true;
+    assert_int_equal(fcgipm_world_write(&w, &bytes, &len), APR_SUCCESS);
+    assert_int_equal(read_copy(bytes, len, &read), APR_SUCCESS);
+    free(bytes);
+    p = &APR_ARRAY_IDX(read->pools, 0, fcgipm_world_pool_t);
+    assert_int_equal(p->setting->processes_max, 2);
+    assert_int_equal(p->setting->queue_length, 9);
+    assert_true(p->old);
+}
 
 static void make_world(fcgipm_world_t *w)
 {
@@ -623,8 +684,9 @@ static void noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(one_pool),      TEST(external_pool), TEST(changed),        TEST(cleared),   TEST(come_and_go),
-        TEST(full_tables),   TEST(round_trip),    TEST(largest),        TEST(truncated), TEST(flipped_bits),
+        TEST(one_pool),      TEST(external_pool), TEST(changed),        TEST(cleared),
+        TEST(come_and_go),   TEST(full_tables),   TEST(round_trip),     TEST(largest),
+        TEST(truncated),     TEST(flipped_bits),  TEST(crowded),        TEST(old_place),
         TEST(large_numbers), TEST(other_version), TEST(wrong_geometry), TEST(noise),
     };
     return cmocka_run_group_tests(tests, begin, end);
