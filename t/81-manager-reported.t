@@ -12,7 +12,7 @@ plan skip_all => 'needs root' if $>;
 my $actor = app_built('actor.c');
 my $h = Fcgipm->httpd(
     modules => ['status'],
-    expect_log => [qr/FPM030[12]/, qr/FPM031[67]/, qr/FPM037[01]/, qr/FPM0382/, qr/FPM0680/, qr/AH00/],
+    expect_log => [qr/FPM060[0-3]/, qr/FPM030[12]/, qr/FPM031[67]/, qr/FPM037[01]/, qr/FPM0382/, qr/FPM0680/, qr/AH00/],
     conf => <<"EOC");
 ExtendedStatus On
 <FcgiServer app>
@@ -33,6 +33,13 @@ ExtendedStatus On
     FcgiUser nobody
     FcgiMultiplex Auto
 </FcgiServer>
+<FcgiServer cgi>
+    FcgiCommand /bin/true
+    FcgiProcesses 1
+</FcgiServer>
+<Location "/cgi">
+    FcgiPass cgi
+</Location>
 <FcgiServer single>
     FcgiCommand $actor
     FcgiMultiplex Auto
@@ -65,6 +72,12 @@ subtest 'a program that never accepts' => sub {
     ok $h->wait_log(qr/FPM0316: pool silent .*failure 4 in a row/, 20), 'each start that times out counts';
     my %slots = map { $_ => 1 } $h->log =~ /FPM0311: pool silent slot (\d+)/g;
     is_deeply [keys %slots], [0], 'and no other is begun beside it';
+};
+subtest 'a program that is none for FastCGI' => sub {
+    ok $h->wait_log(qr/FPM0316: pool cgi slot 0 pid \d+: did not start: exited with code 0 .*a FastCGI program does not end by itself: is it one for CGI\?.*next start in \d+ ms \(failure 1 in a row\)/, 10), 'the log has an idea, and says when the next try is';
+    wait_for { $h->get('/cgi/a?secret=1')->{status} == 503 } 10;
+    ok $h->wait_log(qr{FPM060\d: pool cgi: .*; answered 503 \(GET localhost/cgi/a}, 5), 'a line of a request has its site and path';
+    ok !$h->log_has(qr/secret/), 'not its query';
 };
 subtest 'mod_status' => sub {
     my $total = sub { $h->get('/ss?auto')->{body} =~ /^Total Duration: (\d+)/m && $1 };

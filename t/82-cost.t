@@ -20,6 +20,13 @@ FlushMaxThreshold 4096
     FcgiCommand $actor
     FcgiProcesses 2 2
 </FcgiServer>
+<FcgiServer one>
+    FcgiCommand $actor
+    FcgiProcesses 1 1
+</FcgiServer>
+<Location "/one">
+    FcgiPass one
+</Location>
 <Location "/st">
     SetHandler fcgipm-status
 </Location>
@@ -69,5 +76,16 @@ subtest 'slow readers under a small FlushMaxThreshold' => sub {
     wait_for { $h->status('app')->{counters}{done} >= $done + 8 } 30, 'all are in files';
     is length $h->get('/app?size=10')->{body}, 10, 'more of them than threads, and there is one for others';
     is scalar(grep { length +((Fcgipm::read_all($_, 60))[0] =~ s/^.*?\r\n\r\n//sr) == 12_000_000 } @s), 8, 'each gets all';
+};
+# A client that is nearly as fast as the process gets 100 ms before its answer goes to a file, but not while others wait.
+subtest 'slow readers one behind the other' => sub {
+    plan skip_all => 'threads are held here' unless $async;
+    is length $h->get('/one?size=10')->{body}, 10, 'it runs';
+    my $held = sub { $h->status('one')->{took}{sum_us} / 1e6 };
+    my $before = $held->();
+    my @s = map { my $s = $h->connect; setsockopt $s, SOL_SOCKET, SO_RCVBUF, pack 'i', 65536; print {$s} "GET /one?size=6000000 HTTP/1.0\r\n\r\n"; $s } 1 .. 30;
+    wait_for { $h->status('one')->{counters}{done} >= 31 } 30, 'all are in files';
+    cmp_ok $held->() - $before, '<', 2.5, '30 of them have not held the process for 100 ms each';
+    is scalar(grep { length +((Fcgipm::read_all($_, 60))[0] =~ s/^.*?\r\n\r\n//sr) == 6_000_000 } @s), 30, 'each gets all';
 };
 done_testing;

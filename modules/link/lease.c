@@ -848,6 +848,13 @@ bool fcgipm_lease_waited(const fcgipm_link_t *link, const fcgipm_lease_t *lease)
     return lease->keep && fcgipm_atom_peek(&link->parked[lease->pool]);
 }
 
+bool fcgipm_lease_wanted(const fcgipm_link_t *link, const fcgipm_lease_t *lease)
+{
+    fcgipm_geometry_t g;
+    return fcgipm_board_geometry(link->env.board, lease->pool, &g) &&
+           !fcgipm_queue_empty(link->env.board, lease->pool, &g);
+}
+
 const char *fcgipm_lease_verdict(fcgipm_link_t *link, const fcgipm_lease_t *lease)
 {
     return lease->shared ? fcgipm_trunk_verdict(link->trunks, lease->fd) : NULL;

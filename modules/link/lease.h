@@ -170,6 +170,8 @@ void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lea
  * at (MSG_PEEK) and not read, lease->unread says how much: reading wakes an application that waits for its
  * next request, so that is sent first. */
 bool fcgipm_lease_waited(const fcgipm_link_t *link, const fcgipm_lease_t *lease);
+/* Does anybody wait for a process of its pool? */
+bool fcgipm_lease_wanted(const fcgipm_link_t *link, const fcgipm_lease_t *lease);
 
 /* If the connection's end was our own doing: why. NULL: it was not. Before the lease is given back. */
 const char *fcgipm_lease_verdict(fcgipm_link_t *link, const fcgipm_lease_t *lease);

@@ -586,11 +586,13 @@ static void log_expected(const fcgipm_worker_t *w, pid_t pid, const char *kind, 
 
 static void say_next(char *out, size_t cap, const fcgipm_app_t *app, int64_t delay_us)
 {
-    int tenths = (int)(delay_us / 100000);
+    int ms = (int)(delay_us / 1000), tenths = ms / 100;
 
     if (!app->configured || app->manager->stopping)
         snprintf(out, cap, "not restarted");
-    else if (delay_us > 0)
+    else if (ms > 0 && ms < 1000)
+        snprintf(out, cap, "next start in %d ms (failure %u in a row)", ms, app->tally.failures);
+    else if (ms > 0)
         snprintf(out, cap, "next start in %d.%d s (failure %u in a row)", tenths / 10, tenths % 10,
                  app->tally.failures);
     else
@@ -603,13 +605,16 @@ static const char *reached(const fcgipm_worker_t *w)
 }
 
 /* How far it came, how it ended, and what it said last. */
-static void tell_start(char *out, size_t cap, const fcgipm_worker_t *w, const char *kind, int64_t life_us)
+static void tell_start(char *out, size_t cap, const fcgipm_worker_t *w, const char *kind, bool ended_well,
+                       int64_t life_us)
 {
     char last[400];
 
     fcgipm_output_last(w->output, last, sizeof last);
-    snprintf(out, cap, "did not start: %s%s%s after %d ms (%s)%s%s%s", w->why[0] ? w->why : kind,
+    snprintf(out, cap, "did not start: %s%s%s after %d ms (%s)%s%s%s%s", w->why[0] ? w->why : kind,
              w->why[0] ? ", " : "", w->why[0] ? kind : "", (int)(life_us / 1000), reached(w),
+             w->exec_done && ended_well ? "; a FastCGI program does not end by itself: is it one for CGI?"
+                                        : "",
              last[0] ? ", last output \"" : "", last, last[0] ? "\"" : "");
 }
 
@@ -622,9 +627,10 @@ static void tell_end(char *out, size_t cap, const fcgipm_worker_t *w, const char
 }
 
 /* One line per step of a crash loop, not per try: failures beyond the longest delay say nothing new. */
-static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, bool clean, int64_t life_us,
-                           uint64_t served, int64_t delay_us)
+static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, int status, bool failure,
+                           int64_t life_us, uint64_t served, int64_t delay_us)
 {
+    bool clean = status == 0 && !failure;
     fcgipm_app_t *app = w->app;
     unsigned failures = app->tally.failures;
     int level = failures > LOUD_FAILURES ? FCGIPM_LOG_DEBUG : clean ? FCGIPM_LOG_INFO : FCGIPM_LOG_WARN;
@@ -636,7 +642,7 @@ static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, bool
         FCGIPM_LOG(315, level, 0, app->setting->scope, "pool %s slot %u pid %d: %s; %s", app->setting->name,
                    w->slot, (int)pid, story, next);
     } else {
-        tell_start(story, sizeof story, w, kind, life_us);
+        tell_start(story, sizeof story, w, kind, status == 0, life_us);
         FCGIPM_LOG(316, level, 0, app->setting->scope, "pool %s slot %u pid %d: %s; %s", app->setting->name,
                    w->slot, (int)pid, story, next);
     }
@@ -678,7 +684,7 @@ static void mourn(fcgipm_worker_t *w, pid_t pid, const char *kind, int status, b
     if (!worked)
         fcgipm_stat_start_failures_add(m->board, app->index, 1);
     /* Many applications end by themselves after some requests. */
-    log_unexpected(w, pid, kind, status == 0 && !failure, life_us, served, delay_us);
+    log_unexpected(w, pid, kind, status, failure, life_us, served, delay_us);
 }
 
 static void count_leave(const fcgipm_worker_t *w, bool asked)

@@ -172,7 +172,8 @@ static bool on_room(void *ctx)
 {
     job_t *job = ctx;
 
-    return job->deaf || fcgipm_reply_room(job->reply);
+    return job->deaf || fcgipm_reply_room(job->reply) ||
+           (fcgipm_lease_wanted(job->link, &job->lease) && fcgipm_reply_hurry(job->reply));
 }
 
 /* A stream of HTTP/2 has no socket of its own; mod_http2 marks its connection. */
@@ -254,10 +255,18 @@ static void write_times(const job_t *job)
     note(job, "fcgipm-app-us", fcgipm_clock_us() - job->started);
 }
 
+/* Whose it was: many sites may share a log. Without the query, in which there may be secrets. */
+static const char *asked_for(const job_t *job)
+{
+    const request_rec *r = job->r;
+
+    return apr_psprintf(r->pool, "%s %s%.200s", r->method, r->server->server_hostname, r->uri);
+}
+
 /* The one line of a request that went wrong. */
 #define LOG_JOB(job, level, number, rv, what, next)                                                          \
-    ap_log_rerror(APLOG_MARK, level, rv, (job)->r, number ": pool %s slot %u pid %u: %s; %s",                \
-                  (job)->match.name, (job)->lease.slot, (job)->lease.pid, what, next)
+    ap_log_rerror(APLOG_MARK, level, rv, (job)->r, number ": pool %s slot %u pid %u: %s; %s (%s)",           \
+                  (job)->match.name, (job)->lease.slot, (job)->lease.pid, what, next, asked_for(job))
 
 /* --- what came of it --- */
 
@@ -284,9 +293,9 @@ static int unavailable(job_t *job, const char *number)
     unsigned dropped;
 
     if (fcgipm_limit_allow(&refusals, job->pool, REFUSALS_PER_SECOND, &dropped))
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: pool %s: %s; answered 503%s", number,
-                      job->match.name, job->fault.sentence,
-                      dropped ? apr_psprintf(r->pool, " (and %u others before)", dropped) : "");
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: pool %s: %s; answered 503 (%s%s)", number,
+                      job->match.name, job->fault.sentence, asked_for(job),
+                      dropped ? apr_psprintf(r->pool, ", and %u others before", dropped) : "");
     apr_table_setn(r->err_headers_out, "Retry-After", apr_itoa(r->pool, retry_after(job)));
     fcgipm_stat_failed_add(job->board, job->pool, 1);
     return HTTP_SERVICE_UNAVAILABLE;

@@ -145,6 +145,12 @@ bool fcgipm_reply_room(fcgipm_reply_t *reply)
     return fcgipm_spool_room(reply->spool);
 }
 
+bool fcgipm_reply_hurry(fcgipm_reply_t *reply)
+{
+    reply->patience_us = 0;
+    return fcgipm_reply_room(reply);
+}
+
 apr_off_t fcgipm_reply_peak(const fcgipm_reply_t *reply)
 {
     return fcgipm_spool_peak(reply->spool);
@@ -440,12 +446,20 @@ bool fcgipm_reply_waits(const fcgipm_reply_t *reply)
             reply->r->connection->data_in_output_filters);
 }
 
+/* Not all of it at once: somebody may come who wants the process. */
+static apr_int64_t patient_until(const fcgipm_reply_t *reply)
+{
+    apr_time_t end = reply->full_us + reply->patience_us, soon = fcgipm_clock_us() + PATIENCE_US / 5;
+
+    return end < soon ? end : soon;
+}
+
 /* Where nobody can tell whether the client takes anything, passing on may wait for it, and the process with
  * us. So it is put off until the application has paused: by then it has finished most answers. */
 apr_int64_t fcgipm_reply_due_us(const fcgipm_reply_t *reply)
 {
     if (reply->client_fd >= 0)
-        return reply->full_us && reply->patience_us > 0 ? reply->full_us + reply->patience_us : INT64_MAX;
+        return reply->full_us && reply->patience_us > 0 ? patient_until(reply) : INT64_MAX;
     if (reply->calm_us && reply->calm_us + CALM_US < reply->first_us + AGE_US)
         return reply->calm_us + CALM_US;
     return reply->first_us ? reply->first_us + AGE_US : INT64_MAX;

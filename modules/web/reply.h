@@ -23,6 +23,8 @@ void fcgipm_reply_reset(fcgipm_reply_t *reply);
 /* For the ops of link/exchange. */
 char *fcgipm_reply_buffer(fcgipm_reply_t *reply, apr_size_t *cap);
 bool fcgipm_reply_room(fcgipm_reply_t *reply);
+/* The same when others wait for the process: a client that is nearly as fast gets no moment more. */
+bool fcgipm_reply_hurry(fcgipm_reply_t *reply);
 apr_status_t fcgipm_reply_answer(fcgipm_reply_t *reply, char *data, apr_size_t len);
 apr_status_t fcgipm_reply_pause(fcgipm_reply_t *reply);
 /* Pass on what the client takes. APR_SUCCESS: all of it, APR_EAGAIN: not all, or it was not flushed yet: when
