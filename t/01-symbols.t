@@ -15,6 +15,7 @@ my %nouns = (
     'link/trunk'   => [qw(trunk trunks)],
     'link/lease'   => [qw(lease link attempt parked)],
     'pm/isolate_unix' => [qw(jail)],
+    'pm/isolate_suexec' => [qw(jail suexec)],
     'share/board'  => [qw(board registry)],
     'share/msg'    => [qw(msg order)],
     'share/slot'   => [qw(slot seat geometry)],

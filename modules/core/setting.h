@@ -25,6 +25,7 @@ typedef struct fcgipm_setting {
     apr_array_header_t *command; /* of const char *: absolute program path, arguments; NULL when external */
     const char *connect;         /* canonical address, NULL when spawned */
     const char *user, *group;    /* NULL = httpd's User and Group */
+    const char *suexec;          /* the program to become the user through, NULL = we do it ourselves */
     const char *directory;       /* NULL = the directory of the program */
     apr_array_header_t *env;     /* of const char *: "NAME=VALUE", in order, FcgiPassEnv already resolved */
     uint32_t processes_min, processes_max;

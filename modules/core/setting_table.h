@@ -33,6 +33,13 @@
       "Never root itself.")                                                                                  \
     X("FcgiUser", NULL, STRING, group, 0, 0, NULL, NULL, "[group]", 1,                                       \
       "Their group; the user's own, with its supplementary groups, when not given. Never root's.")           \
+    X("FcgiSuexec", NULL, STRING, suexec, 0, 0, NULL, NULL, "On | Off | /path/to/suexec", 1,                 \
+      "The processes become their user through httpd's own suexec program, with its checks (the program is " \
+      "below its document root or the user's directory for the web, belongs to the user as its directory "   \
+      "does, and nobody else can write either) and its log. The user is FcgiUser, or, in a virtual host "    \
+      "without one, that of SuexecUserGroup. suexec leaves few variables of the environment: FcgiEnv and "   \
+      "FcgiPassEnv can set only those that it knows, such as TZ and names that begin with HTTP_. The "       \
+      "directory is always the program's.")                                                                  \
     X("FcgiDirectory", NULL, STRING, directory, 0, 0, NULL, NULL, "/path", 1,                                \
       "The processes' working directory, a full path; the directory of the program when not given. It is "   \
       "entered as their user.")                                                                              \

@@ -3,7 +3,8 @@
 #define FCGIPM_PM_ISOLATE_H
 /*
  * What: how a worker is shut in, as an interface with one file per way (model: varnish's jails): unix = uid,
- * gid, groups. Who calls: the manager (prepare, discard) and the forked child (enter) before exec.
+ * gid, groups; suexec = httpd's own setuid program. Who calls: the manager (prepare, discard) and the forked
+ * child (enter) before exec.
  */
 #include <apr_pools.h>
 #include "core/fault.h"
@@ -25,4 +26,11 @@ typedef struct fcgipm_jail {
 } fcgipm_jail_t;
 
 extern const fcgipm_jail_t fcgipm_jail_unix;
+/* Through httpd's suexec (FcgiSuexec); its cell is httpd's own user, who alone may call it. */
+extern const fcgipm_jail_t fcgipm_jail_suexec;
+/* What is executed: suexec, user, group, the program's name without its directory, which is the current one,
+ * and its arguments; NULL at the end. In pool. */
+const char *const *fcgipm_suexec_argv(const fcgipm_setting_t *s, apr_pool_t *pool);
+/* Why suexec ended with this code, after "suexec refuses it: "; NULL: it is none of its codes. */
+const char *fcgipm_suexec_reason(int code);
 #endif

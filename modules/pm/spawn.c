@@ -42,8 +42,9 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
     bool has_path = false;
 
     memcpy(argv, s->command->elts, sizeof(char *) * (size_t)s->command->nelts);
-    plan->argv = argv;
-    plan->directory = s->directory ? s->directory : program_directory(argv[0], pool);
+    plan->argv = s->suexec ? fcgipm_suexec_argv(s, pool) : argv;
+    plan->directory = s->directory && !s->suexec ? s->directory : program_directory(argv[0], pool);
+    plan->mark_prefix = s->suexec ? FCGIPM_SUEXEC_MARK : "";
     plan->umask = s->umask;
     plan->env = apr_array_make(pool, 8, sizeof(const char *));
     for (int i = 0; s->env && i < s->env->nelts; i++) {
@@ -55,7 +56,7 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
     if (!has_path)
         APR_ARRAY_PUSH(plan->env, const char *) = default_path;
     APR_ARRAY_PUSH(plan->env, const char *) = apr_pstrcat(pool, "FCGIPM_POOL=", s->name, NULL);
-    plan->jail = &fcgipm_jail_unix;
+    plan->jail = s->suexec ? &fcgipm_jail_suexec : &fcgipm_jail_unix;
     return plan->jail->prepare(&plan->cell, s, uid, gid, fault);
 }
 
@@ -147,13 +148,15 @@ apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_pl
                                const char *marker, int listen_fd, int output_fd, fcgipm_fault_t *fault)
 {
     const char *env[FCGIPM_SPAWN_ENV_MAX];
+    char mark[FCGIPM_MARK_MAX];
     int pipe_fds[2];
 
     if (plan->env->nelts + 2 > FCGIPM_SPAWN_ENV_MAX)
         return fcgipm_fault_set(fault, APR_ENOSPC, "environment", "more than %d variables",
                                 FCGIPM_SPAWN_ENV_MAX - 2);
     memcpy(env, plan->env->elts, sizeof(char *) * (size_t)plan->env->nelts);
-    env[plan->env->nelts] = marker;
+    apr_snprintf(mark, sizeof mark, "%s%s", plan->mark_prefix, marker);
+    env[plan->env->nelts] = mark;
     env[plan->env->nelts + 1] = NULL;
     if (pipe2(pipe_fds, O_CLOEXEC) < 0)
         return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(errno), "pipe", "cannot make a pipe: %s",

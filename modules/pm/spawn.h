@@ -11,12 +11,16 @@
 #include "core/setting.h"
 #include "pm/isolate.h"
 
+#define FCGIPM_SUEXEC_MARK "HTTP_"
+#define FCGIPM_MARK_MAX    224 /* of a worker's mark, see fcgipm_reap_marker */
+
 /* What does not change between two starts of a pool. */
 typedef struct fcgipm_spawn_plan {
     const char *const *argv;
     const char *directory;
     apr_array_header_t *env; /* of const char * */
     uint32_t umask;
+    const char *mark_prefix; /* suexec lets few variables through, HTTP_... among them */
     fcgipm_jail_cell_t cell;
     const fcgipm_jail_t *jail;
 } fcgipm_spawn_plan_t;

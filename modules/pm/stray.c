@@ -11,7 +11,8 @@
 #include <unistd.h>
 #include "pm/pidfd.h"
 
-#define ENVIRON_MAX 65536
+#define ENVIRON_MAX   65536
+#define SUEXEC_PREFIX "HTTP_" /* before the marks of those who came through suexec */
 
 void fcgipm_stray_collect(void)
 {
@@ -39,9 +40,13 @@ static bool marked(pid_t pid, const char *mark)
     static char text[ENVIRON_MAX];
     size_t len = read_environ(pid, text, sizeof text), want = strlen(mark);
     bool prefix = want && mark[want - 1] == ':'; /* else the last number must end there, too */
-    for (size_t at = 0; at < len; at += strlen(text + at) + 1)
-        if (strncmp(text + at, mark, want) == 0 && (prefix || text[at + want] == '\0'))
+    for (size_t at = 0; at < len; at += strlen(text + at) + 1) {
+        const char *entry = text + at;
+        if (!strncmp(entry, SUEXEC_PREFIX, sizeof SUEXEC_PREFIX - 1))
+            entry += sizeof SUEXEC_PREFIX - 1;
+        if (strncmp(entry, mark, want) == 0 && (prefix || entry[want] == '\0'))
             return true;
+    }
     return false;
 }
 

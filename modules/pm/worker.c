@@ -605,16 +605,27 @@ static const char *reached(const fcgipm_worker_t *w)
 }
 
 /* How far it came, how it ended, and what it said last. */
-static void tell_start(char *out, size_t cap, const fcgipm_worker_t *w, const char *kind, bool ended_well,
+/* What an exit code may mean. */
+static void guess(char *out, size_t cap, const fcgipm_worker_t *w, int status)
+{
+    const char *suexec =
+        w->app->setting->suexec && WIFEXITED(status) ? fcgipm_suexec_reason(WEXITSTATUS(status)) : NULL;
+
+    *out = '\0';
+    if (w->exec_done && suexec)
+        snprintf(out, cap, "; suexec refuses it: %s (suexec.log says more)", suexec);
+    else if (w->exec_done && status == 0)
+        snprintf(out, cap, "; a FastCGI program does not end by itself: is it one for CGI?");
+}
+
+static void tell_start(char *out, size_t cap, const fcgipm_worker_t *w, const char *kind, int status,
                        int64_t life_us)
 {
-    char last[400];
-
+    char last[400], hint[160];
     fcgipm_output_last(w->output, last, sizeof last);
+    guess(hint, sizeof hint, w, status);
     snprintf(out, cap, "did not start: %s%s%s after %d ms (%s)%s%s%s%s", w->why[0] ? w->why : kind,
-             w->why[0] ? ", " : "", w->why[0] ? kind : "", (int)(life_us / 1000), reached(w),
-             w->exec_done && ended_well ? "; a FastCGI program does not end by itself: is it one for CGI?"
-                                        : "",
+             w->why[0] ? ", " : "", w->why[0] ? kind : "", (int)(life_us / 1000), reached(w), hint,
              last[0] ? ", last output \"" : "", last, last[0] ? "\"" : "");
 }
 
@@ -642,7 +653,7 @@ static void log_unexpected(fcgipm_worker_t *w, pid_t pid, const char *kind, int 
         FCGIPM_LOG(315, level, 0, app->setting->scope, "pool %s slot %u pid %d: %s; %s", app->setting->name,
                    w->slot, (int)pid, story, next);
     } else {
-        tell_start(story, sizeof story, w, kind, status == 0, life_us);
+        tell_start(story, sizeof story, w, kind, status, life_us);
         FCGIPM_LOG(316, level, 0, app->setting->scope, "pool %s slot %u pid %d: %s; %s", app->setting->name,
                    w->slot, (int)pid, story, next);
     }

@@ -598,6 +598,92 @@ static void check_directory(check_t *check, apr_pool_t *pool, const fcgipm_pool_
                               conf->setting->name, dir));
 }
 
+/* --- FcgiSuexec --- */
+
+/* mod_suexec knows the user of a virtual host; it wants to be asked for a request. */
+static const ap_unix_identity_t *vhost_user(server_rec *s, apr_pool_t *pool)
+{
+    request_rec *r = apr_pcalloc(pool, sizeof *r);
+
+    r->pool = pool;
+    r->server = s;
+    r->per_dir_config = s->lookup_defaults;
+    r->notes = apr_table_make(pool, 1);
+    return ap_run_get_suexec_identity(r);
+}
+
+static void take_vhost_user(const fcgipm_pool_conf_t *conf, apr_pool_t *pconf, apr_pool_t *ptemp)
+{
+    const ap_unix_identity_t *id = vhost_user(conf->server, ptemp);
+    const struct passwd *pw = id ? getpwuid(id->uid) : NULL;
+    const struct group *gr;
+
+    if (!pw)
+        return;
+    conf->setting->user = apr_pstrdup(pconf, pw->pw_name);
+    gr = getgrgid(id->gid);
+    conf->setting->group = gr ? apr_pstrdup(pconf, gr->gr_name) : NULL;
+}
+
+/* From what was said to a program, and to a user: at the first look at the whole configuration, because
+ * SuexecUserGroup may stand behind the block. */
+static void settle_suexec(const fcgipm_pool_conf_t *conf, apr_pool_t *pconf, apr_pool_t *ptemp)
+{
+    fcgipm_setting_t *s = conf->setting;
+
+    if (!s->suexec)
+        return;
+    if (!strcasecmp(s->suexec, "Off")) {
+        s->suexec = NULL;
+        return;
+    }
+    if (!strcasecmp(s->suexec, "On"))
+        s->suexec = SUEXEC_BIN;
+    if (!s->user && !s->connect)
+        take_vhost_user(conf, pconf, ptemp);
+}
+
+static const char *suexec_fault(const fcgipm_setting_t *s, apr_pool_t *pool)
+{
+    const char *program = APR_ARRAY_IDX(s->command, 0, const char *), *slash = strrchr(program, '/');
+    const struct passwd *pw = s->user ? getpwnam(s->user) : NULL;
+    const struct group *gr = s->group ? getgrnam(s->group) : NULL;
+    const char *path[2] = {apr_pstrmemdup(pool, program, slash ? (apr_size_t)(slash - program) : 0), program};
+    struct stat st;
+
+    if (s->suexec[0] != '/')
+        return apr_psprintf(pool, "%s: write On, Off, or the full path of suexec", s->suexec);
+    if (stat(s->suexec, &st) < 0 || !(st.st_mode & S_ISUID) || st.st_uid != 0)
+        return apr_psprintf(pool,
+                            "there is no setuid root program %s (Debian: apache2-suexec-custom or "
+                            "apache2-suexec-pristine)",
+                            s->suexec);
+    if (!s->user)
+        return "write FcgiUser, or SuexecUserGroup in the virtual host: suexec has to know whom to become";
+    for (int i = 0; pw && i < 2; i++) {
+        if (lstat(path[i], &st) < 0)
+            continue; /* FcgiCommand says so */
+        if (S_ISLNK(st.st_mode))
+            return apr_psprintf(pool, "%s is a symbolic link, which suexec refuses", path[i]);
+        if (st.st_uid != pw->pw_uid || st.st_gid != (gr ? gr->gr_gid : pw->pw_gid))
+            return apr_psprintf(pool, "%s does not belong to %s and its group, so suexec refuses it", path[i],
+                                s->user);
+        if (st.st_mode & (S_IWGRP | S_IWOTH))
+            return apr_psprintf(pool, "%s can be written by others, so suexec refuses it; chmod go-w",
+                                path[i]);
+    }
+    return NULL;
+}
+
+static void check_suexec(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const char *fault = conf->setting->suexec ? suexec_fault(conf->setting, pool) : NULL;
+
+    if (fault)
+        complain(check, false, conf->server, conf->place,
+                 apr_psprintf(pool, "<FcgiServer %s> FcgiSuexec: %s", conf->setting->name, fault));
+}
+
 /* What was said and can do nothing is told, so that nobody relies on it. */
 static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
@@ -606,6 +692,7 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
         bool said;
         const char *directive;
     } foreign[] = {{s->user, "FcgiUser"},
+                   {s->suexec, "FcgiSuexec"},
                    {s->directory, "FcgiDirectory"},
                    {s->env && s->env->nelts, "FcgiEnv and FcgiPassEnv"},
                    {s->multiplex, "FcgiMultiplex"},
@@ -623,6 +710,10 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
     if (!s->connect && s->multiplex && s->concurrency == 1) {
         useless = "FcgiMultiplex";
         why = "with one request at a time; write FcgiConcurrency Auto, or a number above 1";
+    }
+    if (!s->connect && s->suexec && s->directory) {
+        useless = "FcgiDirectory";
+        why = "with FcgiSuexec, which runs a program in its own directory";
     }
     if (useless)
         ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, conf->server,
@@ -643,17 +734,18 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
     apr_array_header_t *pools = fcgipm_directive_pools(ptemp, main_server);
     check_t check = {.strict = ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST, .ok = true};
 
-    (void)pconf;
     for (int i = 0; i < references->nelts; i++)
         check_reference(&check, ptemp, &APR_ARRAY_IDX(references, i, reference_t));
     for (int i = 0; i < pools->nelts; i++) {
         const fcgipm_pool_conf_t *conf = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
 
+        settle_suexec(conf, pconf, ptemp);
         check_useless(ptemp, conf);
         check_user(&check, ptemp, conf);
         if (conf->setting->connect)
             continue;
         check_command(&check, ptemp, conf);
+        check_suexec(&check, ptemp, conf);
         check_directory(&check, ptemp, conf);
         check_slow_command(&check, ptemp, conf);
     }
