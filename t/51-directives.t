@@ -43,7 +43,7 @@ good 'all of them', $block->(<<'EOC');
     FcgiSlowLog 5s /bin/echo one "two words"
 EOC
 good 'over all', "FcgiMaxWorkers 100\nFcgiMemoryBudget 2G\nFcgiUserThreads Auto\n" . $block->();
-good 'and the rest', "FcgiAsync Off\nFcgiResponseMemory 1G\n" . $block->("    FcgiResponseBuffer memory=1M file=0\n    FcgiRequestBuffering Off\n");
+good 'and the rest', "FcgiAsync Off\nFcgiResponseMemory 1G\n" . $block->("    FcgiResponseBuffer memory=1M file=0\n    FcgiRequestBuffering Off\n    FcgiSendfile /usr/share \"/tmp\"\n    FcgiSendfile /var/\n");
 SKIP: {
     my $mpm = $ENV{FCGIPM_MPM} // 'event';
     my ($status, $said) = Fcgipm->configtest(async => 'On', conf => $block->());

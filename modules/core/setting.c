@@ -367,6 +367,14 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
         APR_ARRAY_IDX(s->slow_command, 0, const char *)[0] != '/')
         return apr_psprintf(pool, "FcgiSlowLog ... %s: not a full path; write the program with its path",
                             APR_ARRAY_IDX(s->slow_command, 0, const char *));
+    for (int i = 0; s->sendfile && i < s->sendfile->nelts; i++) {
+        const char *root = APR_ARRAY_IDX(s->sendfile, i, const char *);
+        if (root[0] != '/' || root[strspn(root, "/")] == '\0')
+            return apr_psprintf(pool,
+                                "FcgiSendfile %s: %s; write the full path of the directory that holds the "
+                                "files",
+                                root, root[0] == '/' ? "that is every file" : "not a full path");
+    }
     if (s->multiplex && !s->connect && s->keep_conn == FCGIPM_OFF)
         return "FcgiMultiplex Auto needs connections that are kept; write FcgiKeepConn On, or leave one of "
                "the two out";

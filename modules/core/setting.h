@@ -39,11 +39,12 @@ typedef struct fcgipm_setting {
     int64_t start_us, connect_us, queue_us, read_us, request_us, idle_us, stop_us; /* FcgiTimeout */
     int64_t firstbyte_us;                                                          /* 0 = as read_us */
     uint64_t head_bytes;                                                           /* largest response head */
-    uint64_t body_memory_bytes;  /* request body kept in memory up to here, then in a temporary file */
-    uint32_t body_streams;       /* 1: the request body is not read first */
-    uint64_t reply_memory_bytes; /* of an answer that the client has not taken yet */
-    uint64_t reply_file_bytes;   /* the same, in a temporary file */
-    uint32_t recycle_requests;   /* FcgiRecycle; 0 = never */
+    uint64_t body_memory_bytes;   /* request body kept in memory up to here, then in a temporary file */
+    uint32_t body_streams;        /* 1: the request body is not read first */
+    uint64_t reply_memory_bytes;  /* of an answer that the client has not taken yet */
+    uint64_t reply_file_bytes;    /* the same, in a temporary file */
+    apr_array_header_t *sendfile; /* of const char *: directories whose files it may name; NULL = none */
+    uint32_t recycle_requests;    /* FcgiRecycle; 0 = never */
     int64_t recycle_age_us;
     uint64_t recycle_memory_bytes; /* of a process and all that it forked */
     uint32_t recycle_measure;      /* fcgipm_measure_t */

@@ -132,6 +132,15 @@
       "Largest temporary file of one answer; beyond it the process waits for the client, so a small one "    \
       "lets "                                                                                                \
       "slow readers hold processes. 0: no file.")                                                            \
+    X("FcgiSendfile", NULL, LIST, sendfile, 0, 0, NULL, NULL, "/directory ...", 0,                           \
+      "Directories whose files the application may have sent by httpd in place of a body of its own: it "    \
+      "answers with X-Sendfile (or X-Lighttpd-Send-File) and the file's full path, or X-Accel-Redirect (or " \
+      "X-LiteSpeed-Location) and a path of this server. The file's real place, all symbolic links "          \
+      "followed, must be below one of them, httpd's own rules (Require and the like) must allow it, and "    \
+      "its "                                                                                                 \
+      "User be able to read it; otherwise it is 502. A directory that is itself a link is looked up when "   \
+      "the configuration is read. A change replaces no process. Without it these fields mean nothing and "   \
+      "go to the client as any other. See conf/OPERATING.md.")                                               \
     X("FcgiRecycle", "requests", COUNT, recycle_requests, 0, 1000000000, "0", NULL, "requests=number", 1,    \
       "A process is replaced after so many requests, give or take a tenth, so that not all go at once; 0: "  \
       "never. The next one is ready before the old one stops taking requests, and that one finishes what "   \

@@ -2,6 +2,7 @@
 #include "web/directive.h"
 
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,6 +292,23 @@ static const char *command_directive(cmd_parms *cmd, const char *args)
     return fault;
 }
 
+/* FcgiSendfile DIRECTORY ...: where it is now. Who can write there later cannot make it another place. */
+static const char *sendfile_directive(cmd_parms *cmd, const char *args)
+{
+    const char *fault = NULL;
+
+    if (!*args)
+        return wrong_count(cmd);
+    while (*args && !fault) {
+        const char *word = ap_getword_conf(cmd->pool, &args);
+        char real[PATH_MAX];
+
+        fault = fcgipm_setting_parse(current, row_of("FcgiSendfile", NULL, 0),
+                                     word[0] == '/' && realpath(word, real) ? real : word, cmd->pool);
+    }
+    return fault;
+}
+
 /* key=value where the directive has such a key, else the next of its positions; a list takes all that follow.
  */
 static const char *one_value(cmd_parms *cmd, const char *word, unsigned *position)
@@ -342,6 +360,8 @@ static const char *pool_directive(cmd_parms *cmd, void *dir, const char *args)
         return pass_env_directive(cmd, args);
     if (!strcasecmp(name, "FcgiCommand"))
         return command_directive(cmd, args);
+    if (!strcasecmp(name, "FcgiSendfile"))
+        return sendfile_directive(cmd, args);
     return table_directive(cmd, args);
 }
 
@@ -598,6 +618,21 @@ static void check_directory(check_t *check, apr_pool_t *pool, const fcgipm_pool_
                               conf->setting->name, dir));
 }
 
+static void check_sendfile(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const apr_array_header_t *roots = conf->setting->sendfile;
+    struct stat st;
+
+    for (int i = 0; roots && i < roots->nelts; i++) {
+        const char *root = APR_ARRAY_IDX(roots, i, const char *);
+
+        if (stat(root, &st) < 0 || !S_ISDIR(st.st_mode))
+            complain(check, false, conf->server, conf->place,
+                     apr_psprintf(pool, "<FcgiServer %s> FcgiSendfile %s: there is no such directory",
+                                  conf->setting->name, root));
+    }
+}
+
 /* --- FcgiSuexec --- */
 
 /* mod_suexec knows the user of a virtual host; it wants to be asked for a request. */
@@ -742,6 +777,7 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
         settle_suexec(conf, pconf, ptemp);
         check_useless(ptemp, conf);
         check_user(&check, ptemp, conf);
+        check_sendfile(&check, ptemp, conf);
         if (conf->setting->connect)
             continue;
         check_command(&check, ptemp, conf);

@@ -417,7 +417,10 @@ static int deliver_all(job_t *job)
 
     note(job, "fcgipm-spooled-bytes", fcgipm_reply_peak(job->reply));
     status = fcgipm_reply_finish(job->reply, true);
-    if (fcgipm_reply_fault(job->reply))
+    if (fcgipm_reply_file_refused(job->reply)) { /* the application has done its part, and counts as done */
+        LOG_JOB(job, APLOG_ERR, "FPM0681", 0, fcgipm_reply_fault(job->reply), "answered 502");
+        fcgipm_stat_failed_add(job->board, job->pool, 1);
+    } else if (fcgipm_reply_fault(job->reply))
         LOG_JOB(job, APLOG_ERR, "FPM0617", 0, fcgipm_reply_fault(job->reply), what_next(job));
     return status;
 }

@@ -17,6 +17,7 @@
 #include <util_time.h>
 
 #include "core/clock.h"
+#include "web/sendfile.h"
 #include "web/spool.h"
 #include "wire/head.h"
 
@@ -58,8 +59,11 @@ struct fcgipm_reply {
     apr_uint64_t body;               /* bytes of the body so far */
     const char *fault;               /* why the answer is no good */
     const char *jump;                /* local redirect */
-    int status_instead;              /* what httpd shall answer in place of the body: 304, 412 */
-    bool redirect;                   /* Location without Status: 302 */
+    fcgipm_sendfile_t file;          /* named by the application ... */
+    bool by_file;                    /* ... and to be sent in place of the body */
+    bool file_refused;
+    int status_instead; /* what httpd shall answer in place of the body: 304, 412 */
+    bool redirect;      /* Location without Status: 302 */
     bool begun;
     int status_before; /* an error document begins with its error, and httpd knows it by that */
     const char *line_before;
@@ -92,6 +96,7 @@ fcgipm_reply_t *fcgipm_reply_create(request_rec *r, const fcgipm_setting_t *sett
     reply->pass_max = pass_max(r);
     reply->patience_us = PATIENCE_US;
     reply->bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    reply->file.roots = setting->sendfile;
     reply->spool = fcgipm_spool_create(r, setting->reply_memory_bytes, setting->reply_file_bytes);
     fcgipm_head_init(&reply->head, apr_palloc(r->pool, cap), cap);
     reply->status_before = r->status;
@@ -115,6 +120,8 @@ void fcgipm_reply_reset(fcgipm_reply_t *reply)
     reply->state = IN_HEAD;
     reply->body = 0;
     reply->fault = reply->jump = NULL;
+    reply->file = (fcgipm_sendfile_t){.roots = reply->file.roots};
+    reply->by_file = false;
     reply->status_instead = 0;
     reply->redirect = reply->flush = reply->unflushed = false;
     reply->calm_us = reply->first_us = 0;
@@ -228,6 +235,8 @@ static void set_field(fcgipm_reply_t *reply, const fcgipm_head_field_t *f)
 
     if (is(f, "Status") || is(f, "Content-Length"))
         return; /* the head's reader has looked at them */
+    if (fcgipm_sendfile_take(&reply->file, f->name, f->name_len, value))
+        return;
     if (is(f, "Content-Type"))
         ap_set_content_type(r, value);
     else if (is(f, "Location"))
@@ -271,7 +280,8 @@ static bool is_read(const request_rec *r)
     return r->method_number == M_GET; /* HEAD too */
 }
 
-/* RFC 3875 section 6.2: a document, a local redirect, a client redirect with or without a document. */
+/* RFC 3875 section 6.2: a document, a local redirect, a client redirect with or without a document. Or the
+ * name of one (its conditions are asked when it is there). */
 static void decide(fcgipm_reply_t *reply)
 {
     request_rec *r = reply->r;
@@ -288,6 +298,10 @@ static void decide(fcgipm_reply_t *reply)
         r->status = HTTP_MOVED_TEMPORARILY;
         r->status_line = NULL;
         reply->redirect = true;
+    } else if (reply->file.header && !AP_STATUS_IS_HEADER_ONLY(r->status)) {
+        reply->by_file = true;
+        reply->state = IN_VAIN;
+        return;
     } else if (r->status == HTTP_OK && is_read(r) && (condition = ap_meets_conditions(r)) != OK) {
         reply->status_instead = condition;
         reply->state = IN_VAIN;
@@ -299,7 +313,7 @@ static void decide(fcgipm_reply_t *reply)
 /* httpd leaves a length alone that it finds; where there is a body it is held to it. */
 static void set_length(fcgipm_reply_t *reply)
 {
-    if (reply->head.has_length && !reply->jump && !reply->status_instead &&
+    if (reply->head.has_length && !reply->jump && !reply->by_file && !reply->status_instead &&
         reply->r->status != HTTP_NO_CONTENT)
         ap_set_content_length(reply->r, (apr_off_t)reply->head.length);
 }
@@ -530,6 +544,11 @@ const char *fcgipm_reply_fault(const fcgipm_reply_t *reply)
     return reply->fault;
 }
 
+bool fcgipm_reply_file_refused(const fcgipm_reply_t *reply)
+{
+    return reply->file_refused;
+}
+
 /* --- the end --- */
 
 /* On HTTP/1.0 the end of the connection is the end of the answer: only a reset shows that it was cut. */
@@ -596,12 +615,28 @@ static int follow(fcgipm_reply_t *reply)
     return OK;
 }
 
+/* The process has been given on by now: the file may be slow, and the client too. */
+static int send_file(fcgipm_reply_t *reply)
+{
+    int status = OK;
+    const char *why = fcgipm_sendfile_answer(&reply->file, reply->r, &status);
+
+    if (!why)
+        return status;
+    fcgipm_reply_reset(reply); /* nothing of its head goes with the error */
+    refuse(reply, why);
+    reply->file_refused = true;
+    return HTTP_BAD_GATEWAY;
+}
+
 static int end_well(fcgipm_reply_t *reply)
 {
     request_rec *r = reply->r;
 
     if (reply->jump)
         return follow(reply);
+    if (reply->by_file)
+        return send_file(reply);
     if (reply->status_instead == HTTP_NOT_MODIFIED)
         r->status = HTTP_NOT_MODIFIED;
     else if (reply->status_instead)

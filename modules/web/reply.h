@@ -47,6 +47,8 @@ apr_off_t fcgipm_reply_peak(const fcgipm_reply_t *reply);
 bool fcgipm_reply_begun(const fcgipm_reply_t *reply);
 /* Why fcgipm_reply_answer refused the head (502), a sentence; NULL when it did not. */
 const char *fcgipm_reply_fault(const fcgipm_reply_t *reply);
+/* After fcgipm_reply_finish: was it that the application named a file which must not be sent? */
+bool fcgipm_reply_file_refused(const fcgipm_reply_t *reply);
 /* The exchange is over. complete: END_REQUEST came, status COMPLETE. Returns what the handler returns to
  * httpd: OK, an HTTP status (502 when nothing was sent), or after an internal redirect OK. When begun and not
  * complete: the connection is cut (no last chunk, RST_STREAM on HTTP/2, reset on HTTP/1.0). */

@@ -615,6 +615,8 @@ static void make_full(fcgipm_setting_t *s)
     fcgipm_setting_parse(s, ROW(directory), "/srv", pool);
     fcgipm_setting_parse(s, ROW(env), "A=1", pool);
     fcgipm_setting_parse(s, ROW(env), "B=\n", pool);
+    fcgipm_setting_parse(s, ROW(sendfile), "/srv/files", pool);
+    fcgipm_setting_parse(s, ROW(sendfile), "/srv/more", pool);
     fcgipm_setting_finish(s);
 }
 
@@ -642,6 +644,7 @@ static void same(const fcgipm_setting_t *a, const fcgipm_setting_t *b)
     assert_int_equal(a->scope, b->scope);
     same_list(a->command, b->command);
     same_list(a->env, b->env);
+    same_list(a->sendfile, b->sendfile);
     same_text(a->connect, b->connect);
     same_text(a->user, b->user);
     same_text(a->group, b->group);
@@ -789,6 +792,8 @@ static void fingerprints(void **state)
     plain = fcgipm_setting_fingerprint(&set);
     seen[count++] = plain;
     set.scope++;
+    assert_true(fcgipm_setting_fingerprint(&set) == plain);
+    set.sendfile = NULL; /* no process needs to go for it */
     assert_true(fcgipm_setting_fingerprint(&set) == plain);
     for (size_t i = 0; i < NUMBERS; i++) {
         const number_case_t *c = &numbers[i];
