@@ -137,12 +137,35 @@ static bool is_auto(const fcgipm_setting_row_t *row, const char *text)
     return takes_auto(row) && !strcasecmp(text, "Auto");
 }
 
+/* A number that is not there, which is not 0. */
+static bool takes_off(const fcgipm_setting_row_t *row)
+{
+    return row->kind != FCGIPM_KIND_CHOICE && row->words && !strcasecmp(row->words, "off");
+}
+
+static int64_t off_value(const fcgipm_setting_row_t *row)
+{
+    return row->kind == FCGIPM_KIND_SIZE      ? (int64_t)FCGIPM_NO_SIZE
+           : row->kind == FCGIPM_KIND_INTEGER ? (int64_t)FCGIPM_NO_INTEGER
+                                              : (int64_t)FCGIPM_NO_COUNT;
+}
+
 static bool read_count(const char *text, int64_t *out)
 {
     static const char *const none[] = {""};
     static const int64_t one[] = {1};
 
     return scaled(text, none, one, 1, out);
+}
+
+static bool read_integer(const char *text, int64_t *out)
+{
+    bool negative = *text == '-';
+
+    if (!read_count(text + negative, out))
+        return false;
+    *out = negative ? -*out : *out;
+    return true;
 }
 
 static const char *show_duration(int64_t us, apr_pool_t *pool)
@@ -173,6 +196,7 @@ static const number_kind_t number_kinds[] = {
     [FCGIPM_KIND_DURATION] = {read_duration, "not a time", "a number with ms, s, m, h or d"},
     [FCGIPM_KIND_SIZE] = {read_size, "not a size", "a number with K, M or G"},
     [FCGIPM_KIND_OCTAL] = {read_octal, "not an octal number", "an octal number"},
+    [FCGIPM_KIND_INTEGER] = {read_integer, "not a number", "a whole number"},
 };
 
 static const char *show(const fcgipm_setting_row_t *row, int64_t number, apr_pool_t *pool)
@@ -195,6 +219,8 @@ static void store_number(void *s, const fcgipm_setting_row_t *row, int64_t numbe
         *(int64_t *)member(s, row) = number;
     else if (row->kind == FCGIPM_KIND_SIZE)
         *(uint64_t *)member(s, row) = (uint64_t)number;
+    else if (row->kind == FCGIPM_KIND_INTEGER)
+        *(int32_t *)member(s, row) = (int32_t)number;
     else
         *(uint32_t *)member(s, row) = (uint32_t)number;
 }
@@ -207,18 +233,26 @@ static int64_t load_number(const fcgipm_setting_t *s, const fcgipm_setting_row_t
         return *(const int64_t *)at;
     if (row->kind == FCGIPM_KIND_SIZE)
         return (int64_t) * (const uint64_t *)at;
+    if (row->kind == FCGIPM_KIND_INTEGER)
+        return *(const int32_t *)at;
     return *(const uint32_t *)at;
 }
 
 static const char *parse_number(void *s, const fcgipm_setting_row_t *row, const char *text, apr_pool_t *pool)
 {
     const number_kind_t *kind = &number_kinds[row->kind];
-    const char *off = row->kind == FCGIPM_KIND_DURATION && row->min == 0 ? " or off" : "";
-    const char *example = row->value ? apr_pstrcat(pool, off, ", such as ", row->value, NULL) : off;
+    bool off = takes_off(row) || (row->kind == FCGIPM_KIND_DURATION && row->min == 0);
+    bool such = row->value && strcasecmp(row->value, "off");
+    const char *example =
+        apr_pstrcat(pool, off ? " or off" : "", such ? ", such as " : "", such ? row->value : "", NULL);
     int64_t number = 0;
 
     if (is_auto(row, text)) {
         store_number(s, row, 0);
+        return NULL;
+    }
+    if (takes_off(row) && !strcasecmp(text, "off")) {
+        store_number(s, row, off_value(row));
         return NULL;
     }
     if (!kind->read(text, &number))
@@ -335,9 +369,64 @@ void fcgipm_setting_finish(fcgipm_setting_t *s)
         s->keep_conn = s->connect ? FCGIPM_OFF : FCGIPM_ON;
 }
 
+static const char *check_paths(const char *directive, const apr_array_header_t *list, apr_pool_t *pool)
+{
+    for (int i = 0; list && i < list->nelts; i++)
+        if (APR_ARRAY_IDX(list, i, const char *)[0] != '/')
+            return apr_psprintf(pool, "%s %s: not a full path; write one that begins with /", directive,
+                                APR_ARRAY_IDX(list, i, const char *));
+    return NULL;
+}
+
+static bool below(const char *path, const char *dir)
+{
+    size_t len = strlen(dir);
+
+    return path && !strncmp(path, dir, len) && (path[len] == '/' || !path[len]);
+}
+
+static const char *hidden_by_tmp(const fcgipm_setting_t *s, const char *directive, const char *path,
+                                 apr_pool_t *pool)
+{
+    if (!s->private_tmp || !(below(path, "/tmp") || below(path, "/var/tmp")))
+        return NULL;
+    return apr_psprintf(pool,
+                        "%s %s: with FcgiPrivateTmp the processes have an empty /tmp and /var/tmp; put it "
+                        "somewhere else",
+                        directive, path);
+}
+
+/* What the processes see of the file system. */
+static const char *check_walls(const fcgipm_setting_t *s, apr_pool_t *pool)
+{
+    const char *fault,
+        *program = s->command && s->command->nelts ? APR_ARRAY_IDX(s->command, 0, const char *) : NULL;
+
+    if (s->root && (s->root[0] != '/' || !s->root[strspn(s->root, "/")]))
+        return apr_psprintf(pool,
+                            "FcgiRoot %s: not the full path of a directory; write one that begins with / and "
+                            "is not all there is",
+                            s->root);
+    if (s->root && s->ready == FCGIPM_READY_NOTIFY)
+        return "FcgiReady Notify: NOTIFY_SOCKET lies outside of FcgiRoot; write FcgiReady Auto, or a "
+               "FcgiProbe";
+    if (s->suexec && strcasecmp(s->suexec, "Off") && (s->root || s->no_new_privs))
+        return apr_psprintf(
+            pool,
+            "FcgiSuexec and %s exclude each other: suexec is a setuid program of the system's; "
+            "leave one of the two out",
+            s->root ? "FcgiRoot" : "FcgiNoNewPrivs");
+    if ((fault = check_paths("FcgiReadOnlyPaths", s->read_only, pool)) ||
+        (fault = check_paths("FcgiInaccessiblePaths", s->inaccessible, pool)) ||
+        (fault = hidden_by_tmp(s, "FcgiCommand", program, pool)))
+        return fault;
+    return hidden_by_tmp(s, "FcgiDirectory", s->directory, pool);
+}
+
 const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
 {
     bool command = s->command && s->command->nelts;
+    const char *fault;
 
     if (command && s->connect)
         return "FcgiCommand and FcgiConnect exclude each other; keep the first to have the program started, "
@@ -352,6 +441,8 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
     if (s->directory && s->directory[0] != '/')
         return apr_psprintf(pool, "FcgiDirectory %s: not a full path; write one that begins with /",
                             s->directory);
+    if ((fault = check_walls(s, pool)))
+        return fault;
     if (s->probe && s->probe[0] != '/')
         return apr_psprintf(pool, "FcgiProbe %s: not a path; write one that begins with /, such as /ping",
                             s->probe);
@@ -493,6 +584,11 @@ static bool get_list(const unsigned char **in, const unsigned char *end, apr_arr
     return true;
 }
 
+static bool number_ok(const fcgipm_setting_row_t *row, int64_t number)
+{
+    return (number >= row->min && number <= row->max) || (takes_off(row) && number == off_value(row));
+}
+
 /* A number outside the bounds of its row cannot have been written by us. */
 static bool get_row(const unsigned char **in, const unsigned char *end, fcgipm_setting_t *s,
                     const fcgipm_setting_row_t *row, apr_pool_t *pool)
@@ -506,8 +602,8 @@ static bool get_row(const unsigned char **in, const unsigned char *end, fcgipm_s
     case FCGIPM_KIND_LIST:
         return get_list(in, end, member(s, row), pool);
     default:
-        if (!get_number(in, end, 8, &number) || number > INT64_MAX || (int64_t)number > row->max ||
-            ((int64_t)number < row->min && (number || !takes_auto(row))))
+        if (!get_number(in, end, 8, &number) ||
+            (!number_ok(row, (int64_t)number) && !(number == 0 && takes_auto(row))))
             return false;
         store_number(s, row, (int64_t)number);
         return true;

@@ -34,8 +34,20 @@ typedef struct fcgipm_setting {
     uint32_t keep_conn;    /* fcgipm_flag3_t: keep connections open between requests */
     uint32_t client_abort; /* 0 abort, 1 finish: what happens to a request whose client left */
     uint32_t umask;
-    uint32_t queue_length;                                                         /* waiting requests */
-    uint32_t queue_threads;                                                        /* 0 = Auto */
+    /* FcgiLimit; FCGIPM_NO_SIZE, FCGIPM_NO_COUNT, 0: as httpd has it */
+    uint64_t limit_memory_bytes;
+    int64_t limit_cpu_us;
+    uint32_t limit_files, limit_procs;
+    uint64_t limit_core_bytes, limit_filesize_bytes, limit_stack_bytes;
+    int32_t nice, oom; /* FcgiPriority; FCGIPM_NO_INTEGER: as httpd has it */
+    uint32_t ioprio;   /* 0 as httpd has it, 1 idle, 2 best-effort:0, ... 9 best-effort:7 */
+    uint32_t no_new_privs;
+    const char *root;     /* FcgiRoot; command and directory are paths in it */
+    uint32_t private_tmp; /* 1: a /tmp of its own, of so many bytes: */
+    uint64_t private_tmp_bytes;
+    apr_array_header_t *read_only, *inaccessible; /* of const char *: paths, as the process sees them */
+    uint32_t queue_length;                        /* waiting requests */
+    uint32_t queue_threads;                       /* 0 = Auto */
     int64_t start_us, connect_us, queue_us, read_us, request_us, idle_us, stop_us; /* FcgiTimeout */
     int64_t firstbyte_us;                                                          /* 0 = as read_us */
     uint64_t head_bytes;                                                           /* largest response head */
@@ -72,6 +84,7 @@ typedef struct fcgipm_global {
     uint32_t user_threads;       /* httpd threads for the pools of one FcgiUser, 0 = Auto */
     uint64_t reply_memory_bytes; /* for the answers that all httpd children keep */
     uint32_t async;              /* fcgipm_flag3_t */
+    uint32_t min_uid, min_gid;   /* no application runs as a user or group below; httpd's own may */
 } fcgipm_global_t;
 
 typedef enum fcgipm_setting_kind {
@@ -79,11 +92,17 @@ typedef enum fcgipm_setting_kind {
     FCGIPM_KIND_DURATION, /* int64_t us; "10s" "500ms" "5m" "2h" "1d", a bare number is seconds; "off" = 0 */
     FCGIPM_KIND_SIZE,     /* uint64_t bytes; "64K" "256M" "1G" */
     FCGIPM_KIND_OCTAL,    /* uint32_t */
+    FCGIPM_KIND_INTEGER,  /* int32_t, may be negative */
     FCGIPM_KIND_CHOICE,   /* uint32_t index into words "Auto|On|Off" */
     FCGIPM_KIND_STRING,   /* const char *, NULL = none */
     FCGIPM_KIND_ADDRESS,  /* const char *, canonical */
     FCGIPM_KIND_LIST      /* apr_array_header_t * of const char * */
 } fcgipm_setting_kind_t;
+
+/* "off" where 0 would be a number like any other; the row's words are "off" then. */
+#define FCGIPM_NO_SIZE    ((uint64_t)INT64_MAX)
+#define FCGIPM_NO_COUNT   UINT32_MAX
+#define FCGIPM_NO_INTEGER INT32_MIN
 
 /* One row of the table; see setting_table.h. */
 typedef struct fcgipm_setting_row {

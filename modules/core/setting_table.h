@@ -26,7 +26,8 @@
     X("FcgiConnect", NULL, ADDRESS, connect, 0, 0, NULL, NULL, "unix:/path | host:port | [::1]:port", 1,     \
       "In place of FcgiCommand: the address of an application that somebody else runs, such as php-fpm, "    \
       "spawn-fcgi or another machine. A host name is looked up once, when the configuration is read. "       \
-      "FcgiUser, FcgiDirectory, FcgiUmask, FcgiEnv, FcgiProcesses, FcgiReady, FcgiProbe, FcgiRecycle, "      \
+      "FcgiUser, FcgiDirectory, FcgiUmask, FcgiLimit, FcgiPriority and the walls (FcgiRoot, ...), FcgiEnv, " \
+      "FcgiProcesses, FcgiReady, FcgiProbe, FcgiRecycle, "                                                   \
       "FcgiWatch, FcgiSlowLog and the times start, idle and stop then mean nothing.")                        \
     X("FcgiUser", NULL, STRING, user, 0, 0, NULL, NULL, "user", 1,                                           \
       "Whom the processes run as; httpd's own User when not given. Needs httpd to be started as root. "      \
@@ -45,6 +46,62 @@
       "entered as their user.")                                                                              \
     X("FcgiUmask", NULL, OCTAL, umask, 0, 0777, "022", NULL, "octal", 1,                                     \
       "File creation mask of the processes. 022 lets others read new files, 077 keeps them private.")        \
+    X("FcgiLimit", "memory", SIZE, limit_memory_bytes, 4 * FCGIPM_M, 1024 * 1024 * FCGIPM_M, "off", "off",   \
+      "memory=size", 1,                                                                                      \
+      "Address space of one process (RLIMIT_AS): what it allocates beyond fails, which the application "     \
+      "sees and may survive. Mapped files and libraries count; for what is really used see FcgiRecycle "     \
+      "and FcgiMemoryBudget. A limit that is off is the one that httpd was started with; one that is said "  \
+      "is soft and hard, and a value that cannot be set is a failed start.")                                 \
+    X("FcgiLimit", "cpu", DURATION, limit_cpu_us, 0, 31536000 * FCGIPM_S, "off", NULL, "cpu=time", 1,        \
+      "Processor time of one process in its whole life (RLIMIT_CPU), in whole seconds, rounded up; then "    \
+      "SIGXCPU, and KILL a second later. It is replaced.")                                                   \
+    X("FcgiLimit", "files", COUNT, limit_files, 8, 1048576, "off", "off", "files=number", 1,                 \
+      "Descriptors of one process (RLIMIT_NOFILE).")                                                         \
+    X("FcgiLimit", "procs", COUNT, limit_procs, 1, 1000000, "off", "off", "procs=number", 1,                 \
+      "Processes and threads that the application's user may have when one of these processes makes "        \
+      "another (RLIMIT_NPROC), whoever started them: for a FcgiUser of its own.")                            \
+    X("FcgiLimit", "core", SIZE, limit_core_bytes, 0, 1024 * 1024 * FCGIPM_M, "off", "off", "core=size", 1,  \
+      "Largest core dump (RLIMIT_CORE); 0: none.")                                                           \
+    X("FcgiLimit", "filesize", SIZE, limit_filesize_bytes, 0, 1024 * 1024 * FCGIPM_M, "off", "off",          \
+      "filesize=size", 1, "Largest file that a process can write (RLIMIT_FSIZE).")                           \
+    X("FcgiLimit", "stack", SIZE, limit_stack_bytes, 64 * FCGIPM_K, 1024 * FCGIPM_M, "off", "off",           \
+      "stack=size", 1, "Stack of a process (RLIMIT_STACK).")                                                 \
+    X("FcgiPriority", "nice", INTEGER, nice, -20, 19, "off", "off", "nice=number", 1,                        \
+      "Share of the processors, from -20 (most) to 19 (least); off: as httpd has it. A value below "         \
+      "httpd's own needs httpd to be started as root.")                                                      \
+    X("FcgiPriority", "oom", INTEGER, oom, -1000, 1000, "off", "off", "oom=number", 1,                       \
+      "Whom the kernel kills first when memory is out (oom_score_adj): 1000 first, -1000 never; off: as "    \
+      "httpd has it. A value below httpd's own needs root with CAP_SYS_RESOURCE.")                           \
+    X("FcgiPriority", "ioprio", CHOICE, ioprio, 0, 9, "off",                                                 \
+      "off|idle|best-effort:0|best-effort:1|best-effort:2|best-effort:3|best-effort:4|best-effort:5|best-"   \
+      "effort:6|best-effort:7",                                                                              \
+      "ioprio=off|idle|best-effort:0...7", 1,                                                                \
+      "Share of the disks, where their scheduler heeds it: idle gets what nobody else wants, "               \
+      "best-effort:0 most, best-effort:7 least.")                                                            \
+    X("FcgiNoNewPrivs", NULL, CHOICE, no_new_privs, 0, 1, "Off", "Off|On", "On | Off", 1,                    \
+      "On: no program that the processes run gains rights by being setuid or setgid "                        \
+      "(PR_SET_NO_NEW_PRIVS). Off by default, because PHP's mail() and others hand mail to a setgid "        \
+      "sendmail, which cannot work then.")                                                                   \
+    X("FcgiRoot", NULL, STRING, root, 0, 0, NULL, NULL, "/path", 1,                                          \
+      "The processes see this directory as / (chroot) and nothing outside of it; FcgiCommand, "              \
+      "FcgiDirectory and FcgiSlowLog's command are then paths inside, and so are FcgiReadOnlyPaths and "     \
+      "FcgiInaccessiblePaths. The directory and all above it belong to root, can be written by nobody "      \
+      "else, and no part of the path is a symbolic link. What the application needs has to be in there: "    \
+      "libraries, /dev/null, /etc/resolv.conf. It does not hold against processes of the same user "         \
+      "outside: give it a FcgiUser of its own. Needs httpd to be started as root.")                          \
+    X("FcgiPrivateTmp", NULL, CHOICE, private_tmp, 0, 1, "Off", "Off|On", "On | Off", 1,                     \
+      "On: each process has an empty directory in memory (tmpfs) for its /tmp and /var/tmp, which nobody "   \
+      "else sees and which goes with it; processes of one application do not share it. Needs root, and a "   \
+      "kernel or container that allows mount namespaces; where it does not, the processes do not start.")    \
+    X("FcgiPrivateTmp", NULL, SIZE, private_tmp_bytes, 1 * FCGIPM_M, 1024 * 1024 * FCGIPM_M, "64M", NULL,    \
+      "[size]", 1, "How much can be written there.")                                                         \
+    X("FcgiReadOnlyPaths", NULL, LIST, read_only, 0, 0, NULL, NULL, "/path ...", 1,                          \
+      "Files and directories, with all that is mounted below, that the processes cannot write, whatever "    \
+      "their rights. / is everything but FcgiPrivateTmp. May be repeated. Needs what FcgiPrivateTmp "        \
+      "needs, and Linux 5.12.")                                                                              \
+    X("FcgiInaccessiblePaths", NULL, LIST, inaccessible, 0, 0, NULL, NULL, "/path ...", 1,                   \
+      "Directories whose contents the processes do not see. May be repeated. Needs what FcgiPrivateTmp "     \
+      "needs.")                                                                                              \
     X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME value", 1,                                         \
       "A variable in the processes' environment; may be repeated. Nothing of httpd's own environment gets "  \
       "there without FcgiPassEnv: PATH is /usr/local/bin:/usr/bin:/bin unless said otherwise, and there "    \
@@ -197,6 +254,11 @@
     X("FcgiUserThreads", COUNT, user_threads, 0, 100000, "Auto", NULL, "number",                             \
       "Most of httpd's threads that requests to all applications of one FcgiUser may hold together; beyond " \
       "it they get 503 at once. Auto: three quarters of httpd's MaxRequestWorkers.")                         \
+    X("FcgiMinUid", COUNT, min_uid, 1, 4294967294, "100", NULL, "number",                                    \
+      "No application runs as a user with a lower uid, so that a mistake in a block gives nobody the "       \
+      "rights of a system account; httpd's own User is always allowed. Never 0.")                            \
+    X("FcgiMinGid", COUNT, min_gid, 1, 4294967294, "100", NULL, "number",                                    \
+      "The same for the gid of its group. A user who is in root's group (0) is refused as well.")            \
     X("FcgiResponseMemory", SIZE, reply_memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "64M", NULL, "size",        \
       "Memory for all answers that wait for slow clients, of all httpd children together (each has its "     \
       "share); what does not fit goes to temporary files at once. See FcgiResponseBuffer.")                  \

@@ -214,12 +214,13 @@ static void tell_where_to_notify(fcgipm_app_t *app)
 static bool prepare_plan(fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
+    fcgipm_jail_host_t host = fcgipm_manager_host(m);
     fcgipm_fault_t fault;
     int64_t delay_us;
 
     if (app->plan_ok)
         return true;
-    if (fcgipm_spawn_plan(&app->plan, app->setting, m->uid, m->gid, app->pool, &fault) == APR_SUCCESS) {
+    if (fcgipm_spawn_plan(&app->plan, app->setting, &host, app->pool, &fault) == APR_SUCCESS) {
         tell_where_to_notify(app);
         return app->plan_ok = true;
     }

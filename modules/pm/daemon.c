@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,24 @@ static fcgipm_manager_t *create(const fcgipm_daemon_env_t *env)
     return m;
 }
 
+/* Said once, and not for each block: nobody shall believe that there are walls between the applications. */
+static void tell_who(const fcgipm_world_t *world)
+{
+    const struct passwd *pw;
+    bool spawned = world->scripts;
+
+    for (int i = 0; i < world->pools->nelts; i++)
+        spawned = spawned || !APR_ARRAY_IDX(world->pools, i, fcgipm_world_pool_t).setting->connect;
+    if (geteuid() == 0 || !spawned)
+        return;
+    pw = getpwuid(geteuid());
+    FCGIPM_LOG(
+        384, FCGIPM_LOG_NOTICE, 0, 0,
+        "httpd was not started as root: all applications run as its user %s (uid %u) and can reach each "
+        "other; FcgiUser, FcgiRoot and FcgiPrivateTmp need root",
+        pw ? pw->pw_name : "?", (unsigned)geteuid());
+}
+
 int fcgipm_daemon_run(const fcgipm_daemon_env_t *env)
 {
     fcgipm_manager_t *m;
@@ -137,6 +156,7 @@ int fcgipm_daemon_run(const fcgipm_daemon_env_t *env)
     m = create(env);
     if (!m)
         return FCGIPM_DAEMON_BROKEN;
+    tell_who(m->world);
     fcgipm_atom_set(&m->board->manager_pid, (uint32_t)getpid());
     fcgipm_atom_add(&m->board->manager_starts, 1);
     m->oom_kills = fcgipm_memory_oom_kills();
@@ -150,6 +170,33 @@ int fcgipm_daemon_run(const fcgipm_daemon_env_t *env)
     if (code == FCGIPM_DAEMON_STOPPED)
         clean_up(m);
     return code;
+}
+
+/* --- before any beginning: is the configuration one that can be? --- */
+
+static fcgipm_jail_host_t host_of(uint32_t uid, uint32_t gid, const fcgipm_global_t *global)
+{
+    return (fcgipm_jail_host_t){
+        .uid = uid, .gid = gid, .min_uid = global->min_uid, .min_gid = global->min_gid};
+}
+
+apr_status_t fcgipm_daemon_check_user(const fcgipm_setting_t *s, uint32_t uid, uint32_t gid,
+                                      const fcgipm_global_t *global, fcgipm_fault_t *fault)
+{
+    fcgipm_jail_host_t host = host_of(uid, gid, global);
+    fcgipm_jail_cell_t cell;
+
+    return fcgipm_jail_of(s)->prepare(&cell, s, &host, fault);
+}
+
+apr_status_t fcgipm_daemon_try(const fcgipm_setting_t *s, uint32_t uid, uint32_t gid,
+                               const fcgipm_global_t *global, apr_pool_t *pool, fcgipm_fault_t *fault)
+{
+    fcgipm_jail_host_t host = host_of(uid, gid, global);
+    fcgipm_spawn_plan_t plan;
+    apr_status_t rv = fcgipm_spawn_plan(&plan, s, &host, pool, fault);
+
+    return rv == APR_SUCCESS ? fcgipm_spawn_try(&plan, fault) : rv;
 }
 
 /* --- what an earlier server left --- */

@@ -44,6 +44,15 @@ enum {
  * subreaper. */
 int fcgipm_daemon_run(const fcgipm_daemon_env_t *env);
 
+/* For who checks a configuration, in the parent: may processes run as `s` says, httpd being uid and gid?
+ * APR_SUCCESS, or a fault whose sentence says what is wrong and what would be right. */
+apr_status_t fcgipm_daemon_check_user(const fcgipm_setting_t *s, uint32_t uid, uint32_t gid,
+                                      const fcgipm_global_t *global, fcgipm_fault_t *fault);
+/* The same, and whatever else comes before its exec, done in a child that then ends: its limits, its walls,
+ * its directory, whether the program is there. Forks, and waits for it. */
+apr_status_t fcgipm_daemon_try(const fcgipm_setting_t *s, uint32_t uid, uint32_t gid,
+                               const fcgipm_global_t *global, apr_pool_t *pool, fcgipm_fault_t *fault);
+
 /* Make and check the runtime directory (ours, not writable by others, no symlink) and stop what an earlier
  * instance left behind according to the registry. Called by the parent before the first manager. uid/gid:
  * httpd's user. */

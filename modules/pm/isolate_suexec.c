@@ -14,28 +14,43 @@
 
 #include <apr_strings.h>
 
-static apr_status_t prepare(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s, uint32_t uid, uint32_t gid,
-                            fcgipm_fault_t *fault)
+#include "pm/mounts.h"
+
+/* Whom it is asked to become has to be allowed here as well; suexec has minimums of its own. */
+static apr_status_t prepare(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s,
+                            const fcgipm_jail_host_t *host, fcgipm_fault_t *fault)
 {
-    *cell = (fcgipm_jail_cell_t){.uid = uid, .gid = gid, .drop = geteuid() == 0};
+    apr_status_t rv;
+
+    *cell = (fcgipm_jail_cell_t){.uid = host->uid, .gid = host->gid, .drop = geteuid() == 0, .setting = s};
     if (!s->user || !getpwnam(s->user))
         return fcgipm_fault_set(fault, APR_ENOENT, "user", "there is no user %s",
                                 s->user ? s->user : "(FcgiUser is missing)");
     if (s->group && !getgrnam(s->group))
         return fcgipm_fault_set(fault, APR_ENOENT, "user", "there is no group %s", s->group);
-    if (cell->drop && (uid == 0 || gid == 0))
+    if (cell->drop && (host->uid == 0 || host->gid == 0))
         return fcgipm_fault_set(fault, APR_EACCES, "user", "suexec is never called as root; set User");
+    if (cell->drop) {
+        fcgipm_jail_cell_t target;
+
+        if ((rv = fcgipm_jail_unix.prepare(&target, s, host, fault)) != APR_SUCCESS)
+            return rv;
+    }
     return APR_SUCCESS;
 }
 
-static int enter(const fcgipm_jail_cell_t *cell)
+/* Limits and walls go through suexec, as its own process becomes the application's. */
+static int enter(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
 {
+    if (cell->drop && setgroups(0, NULL) < 0)
+        return fcgipm_step_failed(step, errno, "change of user");
+    if (fcgipm_mounts_enter(cell->setting, step) < 0)
+        return -1;
     if (cell->drop &&
-        (setgroups(0, NULL) < 0 || setresgid(cell->gid, cell->gid, cell->gid) < 0 ||
-         setresuid(cell->uid, cell->uid, cell->uid) < 0))
-        return errno;
+        (setresgid(cell->gid, cell->gid, cell->gid) < 0 || setresuid(cell->uid, cell->uid, cell->uid) < 0))
+        return fcgipm_step_failed(step, errno, "change of user");
     if (cell->drop && (setuid(0) == 0 || setgid(0) == 0))
-        return EPERM;
+        return fcgipm_step_failed(step, EPERM, "change of user");
     return 0;
 }
 

@@ -4,15 +4,39 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
-static apr_status_t prepare(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s, uint32_t uid, uint32_t gid,
-                            fcgipm_fault_t *fault)
+#include "pm/mounts.h"
+
+#define GROUPS_FEW 64
+
+/* A supplementary group of 0 gives what no gid of 0 gives. */
+static bool in_group_zero(const char *user, gid_t gid)
+{
+    gid_t few[GROUPS_FEW], *groups = few;
+    int count = GROUPS_FEW;
+    bool found = false;
+
+    if (getgrouplist(user, gid, groups, &count) < 0) {
+        groups = calloc((size_t)count, sizeof *groups);
+        if (!groups || getgrouplist(user, gid, groups, &count) < 0)
+            count = 0, found = true;
+    }
+    for (int i = 0; i < count; i++)
+        found = found || groups[i] == 0;
+    if (groups != few)
+        free(groups);
+    return found;
+}
+
+static apr_status_t look_up(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s, fcgipm_fault_t *fault)
 {
     const struct passwd *pw = s->user ? getpwnam(s->user) : NULL;
     const struct group *gr = s->group ? getgrnam(s->group) : NULL;
 
-    *cell = (fcgipm_jail_cell_t){.uid = uid, .gid = gid, .drop = geteuid() == 0};
     if (s->user && !pw)
         return fcgipm_fault_set(fault, APR_ENOENT, "user", "there is no user %s", s->user);
     if (s->group && !gr)
@@ -24,26 +48,109 @@ static apr_status_t prepare(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s,
     }
     if (gr)
         cell->gid = gr->gr_gid;
-    if (cell->drop && (cell->uid == 0 || cell->gid == 0))
-        return fcgipm_fault_set(fault, APR_EACCES, "user",
-                                "applications never run as root; set User or FcgiUser");
-    if (!cell->drop && pw && pw->pw_uid != geteuid())
-        return fcgipm_fault_set(fault, APR_EACCES, "user", "only root can run processes as %s", s->user);
     return APR_SUCCESS;
 }
 
-static int enter(const fcgipm_jail_cell_t *cell)
+/* As root: whom it may become. */
+static apr_status_t check_root(const fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s,
+                               const fcgipm_jail_host_t *host, fcgipm_fault_t *fault)
 {
-    if (cell->drop) {
-        if ((cell->user ? initgroups(cell->user, cell->gid) : setgroups(0, NULL)) < 0 ||
-            setresgid(cell->gid, cell->gid, cell->gid) < 0 || setresuid(cell->uid, cell->uid, cell->uid) < 0)
-            return errno;
-        /* There must be no way back. */
-        if (setuid(0) == 0 || setgid(0) == 0)
-            return EPERM;
-    }
-    /* No PR_SET_NO_NEW_PRIVS: an application's mail() would fail where sendmail is setgid, as postfix's is.
-     */
+    const char *user = s->user ? s->user : "", *group = s->group ? s->group : "";
+
+    if (cell->uid == 0 || cell->gid == 0)
+        return fcgipm_fault_set(fault, APR_EACCES, "user",
+                                "applications never run as root; set User or FcgiUser");
+    if (cell->uid < host->min_uid && cell->uid != host->uid)
+        return fcgipm_fault_set(fault, APR_EACCES, "user",
+                                "FcgiUser %s: its uid %u is below FcgiMinUid %u; write a user of the "
+                                "application's own, or lower FcgiMinUid",
+                                user, (unsigned)cell->uid, (unsigned)host->min_uid);
+    if (cell->gid < host->min_gid && cell->gid != host->gid)
+        return fcgipm_fault_set(fault, APR_EACCES, "user",
+                                "FcgiUser %s%s%s: gid %u is below FcgiMinGid %u; write a group of the "
+                                "application's own, or lower FcgiMinGid",
+                                user, *group ? " " : "", group, (unsigned)cell->gid, (unsigned)host->min_gid);
+    if (cell->user && in_group_zero(cell->user, cell->gid))
+        return fcgipm_fault_set(fault, APR_EACCES, "user",
+                                "FcgiUser %s: is a member of root's group (gid 0); take it out of that",
+                                user);
+    return APR_SUCCESS;
+}
+
+/* Whoever is not root cannot become another, nor build walls. */
+static apr_status_t check_plain(const fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s,
+                                fcgipm_fault_t *fault)
+{
+    if (cell->uid != geteuid())
+        return fcgipm_fault_set(fault, APR_EACCES, "user", "only root can run processes as %s", s->user);
+    if (s->root || fcgipm_mounts_wanted(s))
+        return fcgipm_fault_set(fault, APR_EACCES, "user", "%s needs httpd to be started as root",
+                                s->root          ? "FcgiRoot"
+                                : s->private_tmp ? "FcgiPrivateTmp"
+                                                 : "FcgiReadOnlyPaths and FcgiInaccessiblePaths");
+    return APR_SUCCESS;
+}
+
+static apr_status_t prepare(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s,
+                            const fcgipm_jail_host_t *host, fcgipm_fault_t *fault)
+{
+    bool drop = geteuid() == 0;
+    apr_status_t rv;
+
+    *cell = (fcgipm_jail_cell_t){
+        .uid = drop ? host->uid : geteuid(), .gid = drop ? host->gid : getegid(), .drop = drop, .setting = s};
+    if ((rv = look_up(cell, s, fault)) != APR_SUCCESS)
+        return rv;
+    return drop ? check_root(cell, s, host, fault) : check_plain(cell, s, fault);
+}
+
+/* Asked of the kernel, and not believed because a call said so. */
+static bool has_become(const fcgipm_jail_cell_t *cell)
+{
+    uid_t uid[3];
+    gid_t gid[3];
+
+    return getresuid(&uid[0], &uid[1], &uid[2]) == 0 && getresgid(&gid[0], &gid[1], &gid[2]) == 0 &&
+           uid[0] == cell->uid && uid[1] == cell->uid && uid[2] == cell->uid && gid[0] == cell->gid &&
+           gid[1] == cell->gid && gid[2] == cell->gid;
+}
+
+/* Also of those that were added since prepare() looked. */
+static bool groups_are_harmless(void)
+{
+    static gid_t groups[65536]; /* NGROUPS_MAX of Linux */
+    int count = getgroups(65536, groups);
+
+    for (int i = 0; i < count; i++)
+        if (groups[i] == 0)
+            return false;
+    return count >= 0;
+}
+
+static int become(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
+{
+    if (setresgid(cell->gid, cell->gid, cell->gid) < 0 || setresuid(cell->uid, cell->uid, cell->uid) < 0)
+        return fcgipm_step_failed(step, errno, "change of user");
+    /* There must be no way back. */
+    if (!has_become(cell) || setuid(0) == 0 || setgid(0) == 0)
+        return fcgipm_step_failed(step, EPERM, "change of user");
+    if (!groups_are_harmless())
+        return fcgipm_step_failed(step, EPERM, "change of user (a supplementary group is root's)");
+    return 0;
+}
+
+static int enter(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
+{
+    /* The group database is outside of the walls. */
+    if (cell->drop && (cell->user ? initgroups(cell->user, cell->gid) : setgroups(0, NULL)) < 0)
+        return fcgipm_step_failed(step, errno, "change of user");
+    if (fcgipm_mounts_enter(cell->setting, step) < 0)
+        return -1;
+    if (cell->drop && become(cell, step) < 0)
+        return -1;
+    /* Not by itself: an application's mail() would fail where sendmail is setgid, as postfix's is. */
+    if (cell->setting->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return fcgipm_step_failed(step, errno, "FcgiNoNewPrivs");
     return 0;
 }
 

@@ -86,16 +86,22 @@ static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
     }
 }
 
-/* Names stay and their numbers change: User, Group, or an account that was made anew. */
+/* Names stay and their numbers change: User, Group, or an account that was made anew. A user that is no
+ * longer allowed (FcgiMinUid) starts nothing more; the next start says so. */
 static void look_up_again(fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
+    fcgipm_jail_host_t host = fcgipm_manager_host(m);
     fcgipm_jail_cell_t cell = {0};
     fcgipm_fault_t fault;
+    apr_status_t rv;
 
-    if (!app->configured || app->setting->connect || !app->plan_ok ||
-        app->plan.jail->prepare(&cell, app->setting, m->uid, m->gid, &fault) != APR_SUCCESS ||
-        (cell.uid == app->plan.cell.uid && cell.gid == app->plan.cell.gid))
+    if (!app->configured || app->setting->connect || !app->plan_ok)
+        return;
+    rv = app->plan.jail->prepare(&cell, app->setting, &host, &fault);
+    if (APR_STATUS_IS_EACCES(rv))
+        app->plan_ok = false;
+    if (rv != APR_SUCCESS || (cell.uid == app->plan.cell.uid && cell.gid == app->plan.cell.gid))
         return;
     app->plan_ok = false;
     fcgipm_refresh_restart(app, "its user has another number now");
@@ -116,6 +122,8 @@ void fcgipm_manager_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
 
     m->uid = world->uid;
     m->gid = world->gid;
+    m->min_uid = world->global.min_uid;
+    m->min_gid = world->global.min_gid;
     for (uint32_t i = 0; i < m->app_end; i++) {
         if (m->apps[i] && other_group)
             regroup(m->apps[i]);

@@ -115,8 +115,9 @@ struct fcgipm_manager {
     fcgipm_board_t *board;
     fcgipm_registry_t *registry;
     char runtime_dir[128];
-    uint32_t uid, gid;
-    int64_t now; /* monotonic us of this turn of the loop */
+    uint32_t uid, gid;         /* httpd's */
+    uint32_t min_uid, min_gid; /* FcgiMinUid, FcgiMinGid */
+    int64_t now;               /* monotonic us of this turn of the loop */
     uint32_t random;
     bool stopping;
     bool retiring; /* another module has taken over; until its httpd children are gone all goes on */
@@ -232,6 +233,11 @@ apr_status_t fcgipm_manager_script(fcgipm_manager_t *m, const char *path, size_t
 static inline int64_t fcgipm_manager_tick(const fcgipm_manager_t *m, int64_t every)
 {
     return (m->now / FCGIPM_TICK_US + every / FCGIPM_TICK_US) * FCGIPM_TICK_US;
+}
+
+static inline fcgipm_jail_host_t fcgipm_manager_host(const fcgipm_manager_t *m)
+{
+    return (fcgipm_jail_host_t){.uid = m->uid, .gid = m->gid, .min_uid = m->min_uid, .min_gid = m->min_gid};
 }
 
 int64_t fcgipm_manager_clock(void); /* monotonic us */

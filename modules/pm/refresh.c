@@ -5,6 +5,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include <apr_strings.h>
+
 #include "core/log.h"
 #include "share/board.h"
 
@@ -195,7 +197,11 @@ void fcgipm_refresh_watch(fcgipm_app_t *app)
         const char *path = APR_ARRAY_IDX(s->watch, i, const char *);
         fcgipm_watched_t *file = apr_array_push(app->watched);
 
-        file->path = strcasecmp(path, "Command") ? path : APR_ARRAY_IDX(s->command, 0, const char *);
+        if (strcasecmp(path, "Command"))
+            file->path = path;
+        else
+            file->path = apr_pstrcat(app->pool, s->root ? s->root : "",
+                                     APR_ARRAY_IDX(s->command, 0, const char *), NULL);
         look_at_file(file);
     }
 }

@@ -100,6 +100,7 @@ static _Noreturn void run(const fcgipm_worker_t *w, int out_fd)
     const char *argv[ARGS_MAX + 2];
     sigset_t none;
     char pid[16];
+    fcgipm_step_t step = {0};
     int n = 0, null = open("/dev/null", O_RDONLY);
 
     for (int sig = 1; sig < NSIG; sig++)
@@ -115,9 +116,14 @@ static _Noreturn void run(const fcgipm_worker_t *w, int out_fd)
     snprintf(pid, sizeof pid, "%d", (int)w->pid);
     argv[n++] = pid;
     argv[n] = NULL;
-    if ((errno = w->app->plan.jail->enter(&w->app->plan.cell)) == 0 && chdir("/") == 0)
-        execve(argv[0], (char *const *)argv, (char *const *)env);
-    dprintf(2, "cannot run %s: %s\n", argv[0], strerror(errno));
+    /* Within the application's walls: the two are one user, so what one can reach the other can. */
+    if (w->app->plan.jail->enter(&w->app->plan.cell, &step) == 0) {
+        if (chdir("/") == 0)
+            execve(argv[0], (char *const *)argv, (char *const *)env);
+        step.error = errno;
+    }
+    dprintf(2, "cannot run %s: %s%s%s\n", argv[0], step.text, step.text[0] && step.error ? ": " : "",
+            step.error ? strerror(step.error) : "");
     _exit(127);
 }
 

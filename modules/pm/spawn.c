@@ -9,24 +9,16 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <apr_strings.h>
 
+#include "pm/limits.h"
+
 #define FCGIPM_SPAWN_ENV_MAX 1024
 
 static const char *const default_path = "PATH=/usr/local/bin:/usr/bin:/bin";
-
-typedef enum step { STEP_SESSION, STEP_DESCRIPTORS, STEP_USER, STEP_DIRECTORY, STEP_EXEC } step_t;
-static const char *const step_names[] = {[STEP_SESSION] = "session",
-                                         [STEP_DESCRIPTORS] = "descriptors",
-                                         [STEP_USER] = "change of user",
-                                         [STEP_DIRECTORY] = "directory",
-                                         [STEP_EXEC] = "exec"};
-
-typedef struct report {
-    int step, error;
-} report_t;
 
 static const char *program_directory(const char *program, apr_pool_t *pool)
 {
@@ -35,8 +27,8 @@ static const char *program_directory(const char *program, apr_pool_t *pool)
     return slash && slash != program ? apr_pstrmemdup(pool, program, (apr_size_t)(slash - program)) : "/";
 }
 
-apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t *s, uint32_t uid,
-                               uint32_t gid, apr_pool_t *pool, fcgipm_fault_t *fault)
+apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t *s,
+                               const fcgipm_jail_host_t *host, apr_pool_t *pool, fcgipm_fault_t *fault)
 {
     const char **argv = apr_pcalloc(pool, sizeof(char *) * ((size_t)s->command->nelts + 1));
     bool has_path = false;
@@ -56,8 +48,9 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
     if (!has_path)
         APR_ARRAY_PUSH(plan->env, const char *) = default_path;
     APR_ARRAY_PUSH(plan->env, const char *) = apr_pstrcat(pool, "FCGIPM_POOL=", s->name, NULL);
-    plan->jail = s->suexec ? &fcgipm_jail_suexec : &fcgipm_jail_unix;
-    return plan->jail->prepare(&plan->cell, s, uid, gid, fault);
+    plan->jail = fcgipm_jail_of(s);
+    plan->setting = s;
+    return plan->jail->prepare(&plan->cell, s, host, fault);
 }
 
 static int reset_signals(void)
@@ -116,32 +109,44 @@ pid_t fcgipm_spawn_blocked(void)
     return pid;
 }
 
-static _Noreturn void fail(int report_fd, step_t step)
+static _Noreturn void fail(int report_fd, const fcgipm_step_t *step)
 {
-    report_t report = {.step = step, .error = errno};
-    ssize_t ignored = write(report_fd, &report, sizeof report);
+    ssize_t ignored = write(report_fd, step, sizeof *step);
 
     (void)ignored;
     _exit(127);
 }
 
+/* From the manager to the application's user, in its walls and its directory. 0, or -1 and the step. */
+static int shut_in(const fcgipm_spawn_plan_t *plan, fcgipm_step_t *step)
+{
+    umask((mode_t)plan->umask);
+    if (fcgipm_limits_prepare(plan->setting, step) < 0 || plan->jail->enter(&plan->cell, step) < 0)
+        return -1;
+    /* As the user: a directory that he cannot enter is his fault to see. */
+    if (chdir(plan->directory) < 0)
+        return fcgipm_step_failed(step, errno, "directory");
+    return fcgipm_limits_set(plan->setting, step);
+}
+
 static _Noreturn void child(const fcgipm_spawn_plan_t *plan, const char *const *env, int listen_fd,
                             int output_fd, int report_fd)
 {
+    fcgipm_step_t step = {0};
+
     if (reset_signals() < 0 || setsid() < 0)
-        fail(report_fd, STEP_SESSION);
-    if (place_descriptors(listen_fd, output_fd, &report_fd) < 0)
-        fail(report_fd, STEP_DESCRIPTORS);
-    if (inherited.rlim_max)
-        setrlimit(RLIMIT_NOFILE, &inherited);
-    umask((mode_t)plan->umask);
-    if ((errno = plan->jail->enter(&plan->cell)) != 0)
-        fail(report_fd, STEP_USER);
-    /* As the user: a directory that he cannot enter is his fault to see. */
-    if (chdir(plan->directory) < 0)
-        fail(report_fd, STEP_DIRECTORY);
-    execve(plan->argv[0], (char *const *)plan->argv, (char *const *)env);
-    fail(report_fd, STEP_EXEC);
+        fcgipm_step_failed(&step, errno, "session");
+    else if (place_descriptors(listen_fd, output_fd, &report_fd) < 0)
+        fcgipm_step_failed(&step, errno, "descriptors");
+    else {
+        if (inherited.rlim_max)
+            setrlimit(RLIMIT_NOFILE, &inherited);
+        if (shut_in(plan, &step) == 0) {
+            execve(plan->argv[0], (char *const *)plan->argv, (char *const *)env);
+            fcgipm_step_failed(&step, errno, "exec");
+        }
+    }
+    fail(report_fd, &step);
 }
 
 apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_plan_t *plan,
@@ -179,14 +184,50 @@ apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_pl
 
 int fcgipm_spawn_report(int report_fd, fcgipm_fault_t *fault)
 {
-    report_t report;
-    ssize_t n = read(report_fd, &report, sizeof report);
+    fcgipm_step_t step;
+    ssize_t n = read(report_fd, &step, sizeof step);
 
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : 1;
-    if (n != sizeof report || report.step < 0 || report.step > STEP_EXEC)
+    if (n != sizeof step)
         return 1;
-    fcgipm_fault_set(fault, APR_FROM_OS_ERROR(report.error), step_names[report.step], "%s failed: %s",
-                     step_names[report.step], strerror(report.error));
+    step.text[sizeof step.text - 1] = '\0';
+    if (step.error)
+        fcgipm_fault_set(fault, APR_FROM_OS_ERROR(step.error), "start", "%s failed: %s", step.text,
+                         strerror(step.error));
+    else
+        fcgipm_fault_set(fault, APR_EGENERAL, "start", "%s", step.text);
     return -1;
+}
+
+/* Without a session, descriptors and exec of its own, which need none of the settings. */
+static _Noreturn void try_child(const fcgipm_spawn_plan_t *plan, int report_fd)
+{
+    fcgipm_step_t step = {0};
+
+    if (shut_in(plan, &step) < 0)
+        fail(report_fd, &step);
+    if (access(plan->argv[0], X_OK) < 0) {
+        fcgipm_step_failed(&step, errno, "exec");
+        fail(report_fd, &step);
+    }
+    _exit(0);
+}
+
+apr_status_t fcgipm_spawn_try(const fcgipm_spawn_plan_t *plan, fcgipm_fault_t *fault)
+{
+    int pipe_fds[2], result;
+    pid_t pid;
+
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0 || (pid = fcgipm_spawn_blocked()) < 0)
+        return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(errno), "start", "cannot fork: %s", strerror(errno));
+    if (pid == 0)
+        try_child(plan, pipe_fds[1]);
+    close(pipe_fds[1]);
+    while ((result = fcgipm_spawn_report(pipe_fds[0], fault)) == 0)
+        ;
+    close(pipe_fds[0]);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return result < 0 ? fault->status : APR_SUCCESS;
 }

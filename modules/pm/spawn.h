@@ -20,13 +20,18 @@ typedef struct fcgipm_spawn_plan {
     const char *directory;
     apr_array_header_t *env; /* of const char * */
     uint32_t umask;
-    const char *mark_prefix; /* suexec lets few variables through, HTTP_... among them */
+    const char *mark_prefix;         /* suexec lets few variables through, HTTP_... among them */
+    const fcgipm_setting_t *setting; /* borrowed: limits and walls */
     fcgipm_jail_cell_t cell;
     const fcgipm_jail_t *jail;
 } fcgipm_spawn_plan_t;
 
-apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t *s, uint32_t uid,
-                               uint32_t gid, apr_pool_t *pool, fcgipm_fault_t *fault);
+/* s is borrowed for the plan's life. APR_SUCCESS, or what the jail says of its user, with a fault. */
+apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t *s,
+                               const fcgipm_jail_host_t *host, apr_pool_t *pool, fcgipm_fault_t *fault);
+/* All that a child does between fork and exec, in a child that then ends: can this start at all? Waits for
+ * it. APR_SUCCESS, or a fault with the step. */
+apr_status_t fcgipm_spawn_try(const fcgipm_spawn_plan_t *plan, fcgipm_fault_t *fault);
 
 /* marker: "FCGIPM_WORKER=...", put into the environment. *report_fd: read end, non-blocking: EOF = exec
  * succeeded, else fcgipm_spawn_report. The worker gets descriptors 0 (listen_fd), 1 and 2 (output_fd), and no

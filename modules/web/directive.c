@@ -17,6 +17,8 @@
 #include <unixd.h>
 
 #include "core/log.h"
+#include "core/place.h"
+#include "pm/daemon.h"
 
 extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 
@@ -542,42 +544,91 @@ typedef struct check {
     bool strict; /* configtest: the world must be right too; at a start an application that is gone must not
                     keep hundreds of other sites from starting */
     bool ok;
+    unsigned complaints;
+    const fcgipm_global_t *global;
 } check_t;
 
 static void complain(check_t *check, bool fatal, const server_rec *s, const char *place, const char *text)
 {
     ap_log_error(APLOG_MARK, APLOG_ERR | APLOG_NOERRNO, 0, s, "FPM0661: %s: %s", place, text);
+    check->complaints++;
     if (fatal || check->strict)
         check->ok = false;
 }
 
+static void complain_of(check_t *check, bool fatal, apr_pool_t *pool, const fcgipm_pool_conf_t *conf,
+                        const char *text)
+{
+    complain(check, fatal, conf->server, conf->place,
+             apr_psprintf(pool, "<FcgiServer %s> %s", conf->setting->name, text));
+}
+
+/* What is at this path of the application's, which may have a root of its own. */
+static bool look_at(const fcgipm_setting_t *s, const char *path, struct stat *st)
+{
+    char wrong[200];
+    int root, fd;
+    bool there;
+
+    if (!s->root)
+        return stat(path, st) == 0;
+    if ((root = fcgipm_place_open(s->root, wrong, sizeof wrong)) < 0)
+        return false;
+    fd = fcgipm_place_inside(root, path);
+    there = fd >= 0 && fstat(fd, st) == 0;
+    if (fd >= 0)
+        close(fd);
+    close(root);
+    return there;
+}
+
+/* False: nothing in it can be looked at. */
+static bool check_root(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const fcgipm_setting_t *s = conf->setting;
+    char wrong[200];
+    int fd;
+
+    if (!s->root)
+        return true;
+    if ((fd = fcgipm_place_open(s->root, wrong, sizeof wrong)) < 0) {
+        complain_of(check, false, pool, conf, apr_pstrcat(pool, "FcgiRoot: ", wrong, NULL));
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
 static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
-    const char *program = APR_ARRAY_IDX(conf->setting->command, 0, const char *);
+    const fcgipm_setting_t *s = conf->setting;
+    const char *program = APR_ARRAY_IDX(s->command, 0, const char *);
     const char *wrong = NULL;
     struct stat st;
 
-    if (stat(program, &st) < 0)
-        wrong = "there is no such file; write the full path of the program";
+    if (!look_at(s, program, &st))
+        wrong = s->root ? "there is no such file in FcgiRoot; write the path as it is in there"
+                        : "there is no such file; write the full path of the program";
     else if (!S_ISREG(st.st_mode))
         wrong = "that is not a file; write the full path of the program";
-    else if (!(st.st_mode & 0111) || access(program, X_OK) < 0)
+    else if (!(st.st_mode & 0111) || (!s->root && access(program, X_OK) < 0))
         wrong = "it is not executable; chmod +x, or name the interpreter first, such as FcgiCommand "
                 "/usr/bin/perl app.pl";
     if (wrong)
-        complain(
-            check, false, conf->server, conf->place,
-            apr_psprintf(pool, "<FcgiServer %s> FcgiCommand %s: %s", conf->setting->name, program, wrong));
+        complain_of(check, false, pool, conf, apr_psprintf(pool, "FcgiCommand %s: %s", program, wrong));
 }
 
 static void check_slow_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
     const apr_array_header_t *command = conf->setting->slow_command;
+    struct stat st;
 
-    if (command && command->nelts && access(APR_ARRAY_IDX(command, 0, const char *), X_OK) < 0)
-        complain(check, false, conf->server, conf->place,
-                 apr_psprintf(pool, "<FcgiServer %s> FcgiSlowLog ... %s: there is no such program",
-                              conf->setting->name, APR_ARRAY_IDX(command, 0, const char *)));
+    if (command && command->nelts &&
+        (!look_at(conf->setting, APR_ARRAY_IDX(command, 0, const char *), &st) || !(st.st_mode & 0111)))
+        complain_of(check, false, pool, conf,
+                    apr_psprintf(pool, "FcgiSlowLog ... %s: there is no such program%s",
+                                 APR_ARRAY_IDX(command, 0, const char *),
+                                 conf->setting->root ? " in FcgiRoot" : ""));
 }
 
 static void check_user(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
@@ -600,11 +651,20 @@ static void check_user(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_
         complain(check, false, conf->server, conf->place,
                  apr_psprintf(pool, "<FcgiServer %s> FcgiUser %s %s: there is no such group", s->name,
                               s->user, s->group));
-    if (s->user && geteuid() != 0)
-        complain(check, true, conf->server, conf->place,
-                 apr_psprintf(pool,
-                              "<FcgiServer %s> FcgiUser %s: needs httpd to be started as root; leave it out",
-                              s->name, s->user));
+    if (s->user && geteuid() != 0 && !(pw && pw->pw_uid == geteuid()))
+        complain_of(
+            check, true, pool, conf,
+            apr_psprintf(pool, "FcgiUser %s: needs httpd to be started as root; leave it out", s->user));
+}
+
+/* What the manager will say of them. */
+static void check_allowed(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    fcgipm_fault_t fault;
+
+    if (fcgipm_daemon_check_user(conf->setting, ap_unixd_config.user_id, ap_unixd_config.group_id,
+                                 check->global, &fault) != APR_SUCCESS)
+        complain_of(check, false, pool, conf, fault.sentence);
 }
 
 static void check_directory(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
@@ -612,10 +672,70 @@ static void check_directory(check_t *check, apr_pool_t *pool, const fcgipm_pool_
     const char *dir = conf->setting->directory;
     struct stat st;
 
-    if (dir && (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode)))
-        complain(check, false, conf->server, conf->place,
-                 apr_psprintf(pool, "<FcgiServer %s> FcgiDirectory %s: there is no such directory",
-                              conf->setting->name, dir));
+    if (dir && (!look_at(conf->setting, dir, &st) || !S_ISDIR(st.st_mode)))
+        complain_of(check, false, pool, conf,
+                    apr_psprintf(pool, "FcgiDirectory %s: there is no such directory%s", dir,
+                                 conf->setting->root ? " in FcgiRoot" : ""));
+}
+
+static bool limited(const fcgipm_setting_t *s)
+{
+    return s->limit_memory_bytes != FCGIPM_NO_SIZE || s->limit_cpu_us || s->limit_files != FCGIPM_NO_COUNT ||
+           s->limit_procs != FCGIPM_NO_COUNT || s->limit_core_bytes != FCGIPM_NO_SIZE ||
+           s->limit_filesize_bytes != FCGIPM_NO_SIZE || s->limit_stack_bytes != FCGIPM_NO_SIZE;
+}
+
+static bool prioritized(const fcgipm_setting_t *s)
+{
+    return s->nice != FCGIPM_NO_INTEGER || s->oom != FCGIPM_NO_INTEGER || s->ioprio;
+}
+
+static bool listed_any(const apr_array_header_t *list)
+{
+    return list && list->nelts;
+}
+
+static bool walled(const fcgipm_setting_t *s)
+{
+    return s->root || s->private_tmp || listed_any(s->read_only) || listed_any(s->inaccessible);
+}
+
+/* Limits and walls depend on the kernel, the container and httpd's own limits: configtest tries them. At a
+ * start the first process will tell. */
+static void check_by_trying(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const fcgipm_setting_t *s = conf->setting;
+    fcgipm_fault_t fault;
+
+    if (check->strict && (limited(s) || prioritized(s) || walled(s)) &&
+        fcgipm_daemon_try(s, ap_unixd_config.user_id, ap_unixd_config.group_id, check->global, pool,
+                          &fault) != APR_SUCCESS)
+        complain_of(check, false, pool, conf,
+                    apr_pstrcat(pool, "a process would not start: ", fault.sentence, NULL));
+}
+
+static void warn(const fcgipm_pool_conf_t *conf, const char *text)
+{
+    ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, conf->server,
+                 "FPM0680: %s: <FcgiServer %s> %s", conf->place, conf->setting->name, text);
+}
+
+/* What is allowed and hardly meant. */
+static void check_odd(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const fcgipm_setting_t *s = conf->setting;
+    const char *program = APR_ARRAY_IDX(s->command, 0, const char *);
+    struct stat st;
+
+    if (s->no_new_privs && look_at(s, program, &st) && (st.st_mode & (S_ISUID | S_ISGID)))
+        warn(conf, apr_psprintf(pool,
+                                "FcgiNoNewPrivs On: FcgiCommand %s is setuid or setgid, which then has no "
+                                "effect; write Off, or take the bit away",
+                                program));
+    if (s->limit_procs != FCGIPM_NO_COUNT && !s->user && geteuid() == 0)
+        warn(conf,
+             "FcgiLimit procs=: counts httpd's own processes and threads too, as long as the application "
+             "runs as httpd's user; write a FcgiUser of its own");
 }
 
 static void check_sendfile(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
@@ -627,9 +747,8 @@ static void check_sendfile(check_t *check, apr_pool_t *pool, const fcgipm_pool_c
         const char *root = APR_ARRAY_IDX(roots, i, const char *);
 
         if (stat(root, &st) < 0 || !S_ISDIR(st.st_mode))
-            complain(check, false, conf->server, conf->place,
-                     apr_psprintf(pool, "<FcgiServer %s> FcgiSendfile %s: there is no such directory",
-                                  conf->setting->name, root));
+            complain_of(check, false, pool, conf,
+                        apr_psprintf(pool, "FcgiSendfile %s: there is no such directory", root));
     }
 }
 
@@ -715,8 +834,7 @@ static void check_suexec(check_t *check, apr_pool_t *pool, const fcgipm_pool_con
     const char *fault = conf->setting->suexec ? suexec_fault(conf->setting, pool) : NULL;
 
     if (fault)
-        complain(check, false, conf->server, conf->place,
-                 apr_psprintf(pool, "<FcgiServer %s> FcgiSuexec: %s", conf->setting->name, fault));
+        complain_of(check, false, pool, conf, apr_pstrcat(pool, "FcgiSuexec: ", fault, NULL));
 }
 
 /* What was said and can do nothing is told, so that nobody relies on it. */
@@ -729,6 +847,13 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
     } foreign[] = {{s->user, "FcgiUser"},
                    {s->suexec, "FcgiSuexec"},
                    {s->directory, "FcgiDirectory"},
+                   {limited(s), "FcgiLimit"},
+                   {prioritized(s), "FcgiPriority"},
+                   {s->no_new_privs, "FcgiNoNewPrivs"},
+                   {s->root, "FcgiRoot"},
+                   {s->private_tmp, "FcgiPrivateTmp"},
+                   {listed_any(s->read_only), "FcgiReadOnlyPaths"},
+                   {listed_any(s->inaccessible), "FcgiInaccessiblePaths"},
                    {s->env && s->env->nelts, "FcgiEnv and FcgiPassEnv"},
                    {s->multiplex, "FcgiMultiplex"},
                    {s->probe || s->probe_every_us, "FcgiProbe"},
@@ -751,8 +876,7 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
         why = "with FcgiSuexec, which runs a program in its own directory";
     }
     if (useless)
-        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, conf->server,
-                     "FPM0680: %s: <FcgiServer %s> %s: means nothing %s", conf->place, s->name, useless, why);
+        warn(conf, apr_pstrcat(pool, useless, ": means nothing ", why, NULL));
 }
 
 static void check_reference(check_t *check, apr_pool_t *pool, const reference_t *ref)
@@ -764,10 +888,34 @@ static void check_reference(check_t *check, apr_pool_t *pool, const reference_t 
                               ref->directive, ref->pool, ref->pool));
 }
 
+/* Each question only where the ones before have been answered well. */
+static void check_pool(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    unsigned before = check->complaints;
+
+    check_user(check, pool, conf);
+    check_sendfile(check, pool, conf);
+    if (conf->setting->connect)
+        return;
+    check_suexec(check, pool, conf);
+    if (check->complaints == before)
+        check_allowed(check, pool, conf);
+    if (!check_root(check, pool, conf))
+        return;
+    check_command(check, pool, conf);
+    check_directory(check, pool, conf);
+    check_slow_command(check, pool, conf);
+    check_odd(pool, conf);
+    if (check->complaints == before)
+        check_by_trying(check, pool, conf);
+}
+
 bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server)
 {
     apr_array_header_t *pools = fcgipm_directive_pools(ptemp, main_server);
-    check_t check = {.strict = ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST, .ok = true};
+    check_t check = {.strict = ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST,
+                     .ok = true,
+                     .global = &fcgipm_directive_server(main_server)->global};
 
     for (int i = 0; i < references->nelts; i++)
         check_reference(&check, ptemp, &APR_ARRAY_IDX(references, i, reference_t));
@@ -776,14 +924,7 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
 
         settle_suexec(conf, pconf, ptemp);
         check_useless(ptemp, conf);
-        check_user(&check, ptemp, conf);
-        check_sendfile(&check, ptemp, conf);
-        if (conf->setting->connect)
-            continue;
-        check_command(&check, ptemp, conf);
-        check_suexec(&check, ptemp, conf);
-        check_directory(&check, ptemp, conf);
-        check_slow_command(&check, ptemp, conf);
+        check_pool(&check, ptemp, conf);
     }
     return check.ok;
 }

@@ -39,9 +39,15 @@ static const unit_t times[] = {{"d", 86400 * FCGIPM_S}, {"h", 3600 * FCGIPM_S}, 
 static const unit_t sizes[] = {{"M", FCGIPM_M}, {"K", FCGIPM_K}, {"", 1}};
 
 static const char *const kind_names[] = {
-    [FCGIPM_KIND_COUNT] = "whole number", [FCGIPM_KIND_DURATION] = "time",   [FCGIPM_KIND_SIZE] = "size",
-    [FCGIPM_KIND_OCTAL] = "octal number", [FCGIPM_KIND_CHOICE] = "one word", [FCGIPM_KIND_STRING] = "text",
-    [FCGIPM_KIND_ADDRESS] = "address",    [FCGIPM_KIND_LIST] = "words",
+    [FCGIPM_KIND_COUNT] = "whole number",
+    [FCGIPM_KIND_DURATION] = "time",
+    [FCGIPM_KIND_SIZE] = "size",
+    [FCGIPM_KIND_OCTAL] = "octal number",
+    [FCGIPM_KIND_INTEGER] = "whole number",
+    [FCGIPM_KIND_CHOICE] = "one word",
+    [FCGIPM_KIND_STRING] = "text",
+    [FCGIPM_KIND_ADDRESS] = "address",
+    [FCGIPM_KIND_LIST] = "words",
 };
 
 /* Markdown: a bar would end the cell, and < begin a tag. */
@@ -86,7 +92,7 @@ static void put_number(const fcgipm_setting_row_t *row, int64_t number)
 
 static bool has_bounds(const fcgipm_setting_row_t *row)
 {
-    return row->kind <= FCGIPM_KIND_OCTAL;
+    return row->kind <= FCGIPM_KIND_INTEGER;
 }
 
 static bool first_of_its_directive(unsigned i)
@@ -250,6 +256,7 @@ int main(void)
          "- A **time** is a number with `ms`, `s`, `m`, `h` or `d`; without a unit it is seconds. `off` is "
          "0.\n"
          "- A **size** is a number of bytes, or one with `K`, `M` or `G` (1024 each).\n"
+         "- A number or size whose default is `off` can be `off` again: then it is as httpd has it.\n"
          "- A block that leaves a directive out has the default; nothing is inherited from another block.\n"
          "- `name=value` pairs may be given alone, in any order, and over several lines.\n"
          "- A value that is out of bounds is refused by `apachectl configtest`, with a sentence that says "

@@ -54,7 +54,7 @@ static int64_t number_of(const fcgipm_setting_t *s, const fcgipm_setting_row_t *
         return wide;
     }
     memcpy(&narrow, at, sizeof narrow);
-    return narrow;
+    return row->kind == FCGIPM_KIND_INTEGER ? (int32_t)narrow : (int64_t)narrow;
 }
 
 static void taken(const fcgipm_setting_row_t *row, const char *text, int64_t number)
@@ -144,6 +144,22 @@ static const number_case_t numbers[] = {
      "between 0s and 24h"},
     {AT(probe_timeout_us), "FcgiProbe timeout=", 5000000, "10ms", "10m", 10000, 600000000, "9999us",
      "600000001us", "10MB", "between 10ms and 600s"},
+    {AT(limit_memory_bytes), "FcgiLimit memory=", INT64_MAX, "4M", "1024G", 4194304, 1099511627776, "4194303",
+     "1099511627777", "64T", "between 4M and 1048576M"},
+    {AT(limit_cpu_us), "FcgiLimit cpu=", 0, "off", "365d", 0, 31536000000000, "-1us", "31536000000001us",
+     "10w", "between 0s and 8760h"},
+    {AT(limit_files), "FcgiLimit files=", UINT32_MAX, "8", "1048576", 8, 1048576, "7", "1048577", "1K",
+     "between 8 and 1048576"},
+    {AT(limit_procs), "FcgiLimit procs=", UINT32_MAX, "1", "1000000", 1, 1000000, "0", "1000001", "1K",
+     "between 1 and 1000000"},
+    {AT(limit_core_bytes), "FcgiLimit core=", INT64_MAX, "0", "1024G", 0, 1099511627776, "-1",
+     "1099511627777", "64T", "between 0 and 1048576M"},
+    {AT(limit_filesize_bytes), "FcgiLimit filesize=", INT64_MAX, "0", "1024G", 0, 1099511627776, "-1",
+     "1099511627777", "64T", "between 0 and 1048576M"},
+    {AT(limit_stack_bytes), "FcgiLimit stack=", INT64_MAX, "64K", "1G", 65536, 1073741824, "65535",
+     "1073741825", "64T", "between 64K and 1024M"},
+    {AT(private_tmp_bytes), "FcgiPrivateTmp ", 67108864, "1M", "1024G", 1048576, 1099511627776, "1048575",
+     "1099511627777", "64T", "between 1M and 1048576M"},
     {AT(slow_us), "FcgiSlowLog ", 0, "off", "1d", 0, 86400000000, "-1us", "86400000001us", "10w",
      "between 0s and 24h"},
 };
@@ -171,8 +187,10 @@ static void number_rows(void **state)
         REFUSED(row, c->above, c->title, c->above, "out of bounds; write", c->span);
         REFUSED(row, c->unit, c->title, c->unit, kind, "write", c->span);
         REFUSED(row, "", c->title, kind, "write", c->span);
-        if (row->value)
+        if (row->value && strcmp(row->value, "off"))
             REFUSED(row, "junk", c->span, "such as ", row->value);
+        else if (row->value)
+            REFUSED(row, "junk", c->span, " or off");
         if (row->kind == FCGIPM_KIND_DURATION && c->lowest == 0)
             REFUSED(row, "none", "or off");
         if (row->kind == FCGIPM_KIND_DURATION && c->lowest > 0)
@@ -438,6 +456,42 @@ static void longest_list(void **state)
     assert_int_equal(other.env->nelts, count);
 }
 
+/* Numbers that may be negative, and that may be none at all, which is not 0. */
+static void integers(void **state)
+{
+    fcgipm_setting_t other;
+    fcgipm_fault_t fault;
+    apr_array_header_t *bytes;
+    (void)state;
+
+    assert_int_equal(set.nice, FCGIPM_NO_INTEGER);
+    assert_int_equal(set.oom, FCGIPM_NO_INTEGER);
+    taken(ROW(nice), "-20", -20);
+    taken(ROW(nice), "0", 0);
+    taken(ROW(nice), "19", 19);
+    taken(ROW(nice), "Off", FCGIPM_NO_INTEGER);
+    taken(ROW(oom), "-1000", -1000);
+    REFUSED(ROW(oom), "-1001", "FcgiPriority oom=-1001: out of bounds; write",
+            "between -1000 and 1000 or off");
+    REFUSED(ROW(oom), "1001", "FcgiPriority oom=1001: out of bounds");
+    static const char *const junk[] = {"", "-", "--1", "- 1", "+1", "1.5", "-1s", "0x1", "none", "-off"};
+    for (size_t i = 0; i < sizeof junk / sizeof *junk; i++)
+        REFUSED(ROW(nice), junk[i], "FcgiPriority nice=", "not a number; write", "between -20 and 19 or off");
+    REFUSED(ROW(nice), "-4294967290", "out of bounds");
+    REFUSED(ROW(nice), "4294967290", "out of bounds");
+    REFUSED(ROW(nice), "-2147483648", "out of bounds"); /* what off is kept as */
+    REFUSED(ROW(limit_procs), "4294967295", "out of bounds");
+    REFUSED(ROW(limit_core_bytes), "9223372036854775807", "out of bounds");
+    for (int bad = 0; bad < 2; bad++) {
+        fcgipm_setting_defaults(&set, pool);
+        fcgipm_setting_parse(&set, ROW(command), "/bin/app", pool);
+        fcgipm_setting_finish(&set);
+        set.nice = bad ? 20 : -21;
+        bytes = written(&set);
+        assert_int_equal(read_back(&other, bytes->elts, (size_t)bytes->nelts, &fault), APR_EINVAL);
+    }
+}
+
 /* --- the table as a whole --- */
 
 static void every_row(void **state)
@@ -456,7 +510,8 @@ static void every_row(void **state)
         assert_true(row->min <= row->max);
         assert_non_null(row->syntax);
         assert_true(*row->doc && row->doc[strlen(row->doc) - 1] == '.');
-        assert_int_equal(row->words && strcmp(row->words, "Auto"), row->kind == FCGIPM_KIND_CHOICE);
+        assert_int_equal(row->words && strcmp(row->words, "Auto") && strcmp(row->words, "off"),
+                         row->kind == FCGIPM_KIND_CHOICE);
         if (row->key)
             assert_true(!strncmp(row->syntax, row->key, strlen(row->key)) &&
                         row->syntax[strlen(row->key)] == '=');
@@ -561,6 +616,40 @@ static void contradicts(const char *what, const char *advice)
         fail_msg("'%s' does not say '%s' and '%s'", sentence ? sentence : "nothing", what, advice);
 }
 
+/* From settings that are right, and back to them. */
+static void wall_rules(void)
+{
+    set.root = "jail";
+    contradicts("FcgiRoot jail", "begins with /");
+    set.root = "//";
+    contradicts("FcgiRoot //", "not all there is");
+    set.root = "/srv/jail";
+    assert_null(fcgipm_setting_check(&set, pool));
+    set.ready = FCGIPM_READY_NOTIFY;
+    contradicts("FcgiReady Notify", "write FcgiReady Auto");
+    set.ready = FCGIPM_READY_AUTO;
+    set.root = NULL;
+    set.private_tmp = 1;
+    assert_null(fcgipm_setting_check(&set, pool));
+    set.directory = "/tmp";
+    contradicts("FcgiDirectory /tmp: with FcgiPrivateTmp", "somewhere else");
+    set.directory = "/var/tmp/app";
+    contradicts("FcgiDirectory /var/tmp/app", "somewhere else");
+    set.directory = "/tmpfiles";
+    assert_null(fcgipm_setting_check(&set, pool));
+    set.private_tmp = 0;
+    set.directory = "/srv";
+    fcgipm_setting_parse(&set, ROW(read_only), "/usr", pool);
+    assert_null(fcgipm_setting_check(&set, pool));
+    fcgipm_setting_parse(&set, ROW(read_only), "etc", pool);
+    contradicts("FcgiReadOnlyPaths etc: not a full path", "begins with /");
+    set.read_only = NULL;
+    fcgipm_setting_parse(&set, ROW(inaccessible), "home", pool);
+    contradicts("FcgiInaccessiblePaths home: not a full path", "begins with /");
+    set.inaccessible = NULL;
+    assert_null(fcgipm_setting_check(&set, pool));
+}
+
 static void rules(void **state)
 {
     (void)state;
@@ -586,6 +675,7 @@ static void rules(void **state)
     contradicts("FcgiDirectory srv: not a full path", "begins with /");
     set.directory = "/srv";
     assert_null(fcgipm_setting_check(&set, pool));
+    wall_rules();
     set.processes_min = 5;
     contradicts("FcgiProcesses 5 4", "smaller");
     set.processes_min = set.processes_max = 256;
@@ -649,6 +739,14 @@ static void same(const fcgipm_setting_t *a, const fcgipm_setting_t *b)
     same_text(a->user, b->user);
     same_text(a->group, b->group);
     same_text(a->directory, b->directory);
+    same_text(a->root, b->root);
+    same_list(a->read_only, b->read_only);
+    same_list(a->inaccessible, b->inaccessible);
+    assert_int_equal(a->nice, b->nice);
+    assert_int_equal(a->oom, b->oom);
+    assert_int_equal(a->ioprio, b->ioprio);
+    assert_int_equal(a->no_new_privs, b->no_new_privs);
+    assert_int_equal(a->private_tmp, b->private_tmp);
     assert_int_equal(a->keep_conn, b->keep_conn);
     assert_int_equal(a->client_abort, b->client_abort);
     for (size_t i = 0; i < NUMBERS; i++)
@@ -680,6 +778,14 @@ static void round_trip(void **state)
         set.user = set.directory = NULL;
         set.keep_conn = high ? FCGIPM_OFF : FCGIPM_AUTO;
         set.client_abort = (uint32_t)high;
+        taken(ROW(nice), high ? "19" : "-20", high ? 19 : -20);
+        taken(ROW(oom), high ? "off" : "-1000", high ? INT32_MIN : -1000);
+        taken(ROW(ioprio), high ? "best-effort:7" : "idle", high ? 9 : 1);
+        taken(ROW(no_new_privs), high ? "On" : "Off", high);
+        taken(ROW(private_tmp), high ? "On" : "Off", high);
+        set.root = high ? "/srv/jail" : NULL;
+        fcgipm_setting_parse(&set, ROW(read_only), "/usr", pool);
+        fcgipm_setting_parse(&set, ROW(inaccessible), "/home", pool);
         bytes = written(&set);
         assert_int_equal(read_back(&other, bytes->elts, (size_t)bytes->nelts, &fault), APR_SUCCESS);
         same(&set, &other);
@@ -721,7 +827,7 @@ static void foreign_values(void **state)
             int64_t wide = high ? row->max + 1 : row->min - 1;
             uint32_t narrow = (uint32_t)wide;
 
-            if (wide == 0 && row->words) /* Auto */
+            if (wide == 0 && row->words && strcmp(row->words, "off")) /* Auto */
                 continue;
             make_full(&set);
             if (row->kind == FCGIPM_KIND_DURATION || row->kind == FCGIPM_KIND_SIZE)
@@ -865,7 +971,7 @@ int main(void)
         TEST(strings),        TEST(addresses),       TEST(command_words), TEST(env_list),
         TEST(longest_list),   TEST(every_row),       TEST(defaults),      TEST(said_over_default),
         TEST(finish),         TEST(rules),           TEST(round_trip),    TEST(truncated),
-        TEST(foreign_values), TEST(foreign_strings), TEST(fingerprints),
+        TEST(foreign_values), TEST(foreign_strings), TEST(fingerprints),  TEST(integers),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

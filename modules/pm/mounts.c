@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pm/mounts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/place.h"
+
+/* System calls of Linux 5.2 and 5.12, by number where the C library is older than they are. */
+#ifndef SYS_open_tree
+#define SYS_open_tree  428
+#define SYS_move_mount 429
+#endif
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+#define TREE_CLONE   0x1u
+#define TREE_CLOEXEC ((unsigned)O_CLOEXEC)
+#define RECURSIVE    0x8000u
+#define EMPTY_PATH   0x1000u
+#define MOVE_EMPTY   (0x4u | 0x40u) /* both sides are descriptors */
+
+typedef struct attributes {
+    uint64_t set, clear, propagation, userns;
+} attributes_t;
+#define ATTR_RDONLY 0x1u
+
+/* A copy of what is mounted at and below `at`, not yet anywhere. */
+static int copy_tree(int at)
+{
+    return (int)syscall(SYS_open_tree, at, "", EMPTY_PATH | TREE_CLONE | TREE_CLOEXEC | RECURSIVE);
+}
+
+static int put_tree(int tree, int at)
+{
+    return (int)syscall(SYS_move_mount, tree, "", at, "", MOVE_EMPTY);
+}
+
+/* With all that is mounted below it. What httpd's system mounts there later does not come in. */
+static int make_read_only(int at)
+{
+    attributes_t attr = {.set = ATTR_RDONLY, .propagation = MS_PRIVATE};
+
+    return (int)syscall(SYS_mount_setattr, at, "", EMPTY_PATH | RECURSIVE, &attr, sizeof attr);
+}
+
+static bool any(const apr_array_header_t *list)
+{
+    return list && list->nelts;
+}
+
+bool fcgipm_mounts_wanted(const fcgipm_setting_t *s)
+{
+    return s->private_tmp || any(s->read_only) || any(s->inaccessible);
+}
+
+/* Slave: what the system unmounts is unmounted here as well, so that a long-lived process holds no disk;
+ * nothing of ours gets out. */
+static int own_namespace(const fcgipm_setting_t *s, fcgipm_step_t *step)
+{
+    const char *directive = s->private_tmp      ? "FcgiPrivateTmp"
+                            : any(s->read_only) ? "FcgiReadOnlyPaths"
+                                                : "FcgiInaccessiblePaths";
+
+    if (unshare(CLONE_NEWNS) < 0)
+        return fcgipm_step_failed(
+            step, errno, "%s: this kernel or container allows no mount namespace: unshare", directive);
+    if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+        return fcgipm_step_failed(step, errno, "%s: making the mounts private", directive);
+    return 0;
+}
+
+/* In a namespace the new root is a mount, so that it can be made read-only as a whole. */
+static int change_root(const fcgipm_setting_t *s, fcgipm_step_t *step)
+{
+    char wrong[160];
+    int root = fcgipm_place_open(s->root, wrong, sizeof wrong), tree = -1, rv = 0;
+
+    if (root < 0)
+        return fcgipm_step_failed(step, 0, "FcgiRoot: %s", wrong);
+    if (fcgipm_mounts_wanted(s) && ((tree = copy_tree(root)) < 0 || put_tree(tree, root) < 0))
+        rv = fcgipm_step_failed(step, errno, "FcgiRoot %s", s->root);
+    if (rv == 0 && (fchdir(tree >= 0 ? tree : root) < 0 || chroot(".") < 0 || chdir("/") < 0))
+        rv = fcgipm_step_failed(step, errno, "FcgiRoot %s", s->root);
+    close(root);
+    if (tree >= 0)
+        close(tree);
+    return rv;
+}
+
+static bool is_root(int fd)
+{
+    struct stat st, top;
+
+    return fstat(fd, &st) == 0 && stat("/", &top) == 0 && st.st_dev == top.st_dev && st.st_ino == top.st_ino;
+}
+
+/* What lies over / is not seen by who is in there already: that one is changed where it is. */
+static int read_only(const char *path, fcgipm_step_t *step)
+{
+    int at = open(path, O_PATH | O_CLOEXEC), tree = -1, rv = -1;
+
+    if (at >= 0 && is_root(at))
+        rv = make_read_only(at);
+    else if (at >= 0 && (tree = copy_tree(at)) >= 0 && make_read_only(tree) == 0)
+        rv = put_tree(tree, at);
+    if (rv < 0)
+        fcgipm_step_failed(step, errno, "FcgiReadOnlyPaths %s", path);
+    if (tree >= 0)
+        close(tree);
+    if (at >= 0)
+        close(at);
+    return rv;
+}
+
+static int inaccessible(const char *path, fcgipm_step_t *step)
+{
+    const unsigned long flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    int at = open(path, O_PATH | O_CLOEXEC);
+    bool all = at >= 0 && is_root(at);
+
+    if (at >= 0)
+        close(at);
+    if (all)
+        return fcgipm_step_failed(step, 0, "FcgiInaccessiblePaths %s: that is all there is", path);
+    if (at < 0 || mount("fcgipm", path, "tmpfs", flags, "mode=000,size=4k,nr_inodes=2") < 0)
+        return fcgipm_step_failed(step, errno, "FcgiInaccessiblePaths %s%s", path,
+                                  errno == ENOTDIR ? " (only directories can be closed)" : "");
+    return 0;
+}
+
+/* One for /tmp and /var/tmp. A small file costs more than its bytes: their number is bounded, too. */
+static int private_tmp(const fcgipm_setting_t *s, fcgipm_step_t *step)
+{
+    char options[96];
+
+    snprintf(options, sizeof options, "mode=1777,size=%" PRIu64 ",nr_inodes=%" PRIu64, s->private_tmp_bytes,
+             s->private_tmp_bytes / 4096 + 16);
+    if (mount("fcgipm", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+        return fcgipm_step_failed(step, errno, "FcgiPrivateTmp /tmp");
+    if (mount("/tmp", "/var/tmp", NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+        return fcgipm_step_failed(step, errno, "FcgiPrivateTmp /var/tmp");
+    return 0;
+}
+
+int fcgipm_mounts_enter(const fcgipm_setting_t *s, fcgipm_step_t *step)
+{
+    if (fcgipm_mounts_wanted(s) && own_namespace(s, step) < 0)
+        return -1;
+    if (s->root && change_root(s, step) < 0)
+        return -1;
+    for (int i = 0; s->read_only && i < s->read_only->nelts; i++)
+        if (read_only(APR_ARRAY_IDX(s->read_only, i, const char *), step) < 0)
+            return -1;
+    for (int i = 0; s->inaccessible && i < s->inaccessible->nelts; i++)
+        if (inaccessible(APR_ARRAY_IDX(s->inaccessible, i, const char *), step) < 0)
+            return -1;
+    /* Last: it is written also where all else is read-only. */
+    if (s->private_tmp && private_tmp(s, step) < 0)
+        return -1;
+    if (s->root || fcgipm_mounts_wanted(s))
+        return chdir("/") < 0 ? fcgipm_step_failed(step, errno, "directory /") : 0;
+    return 0;
+}
