@@ -17,7 +17,7 @@ my %define = (
     PERL_APP => "$apps/actor.pl", PERL_DIR => $apps, PERL_URL => '/perl', C_APP => $actor, C_DIR => $apps, C_URL => '/c', GO_APP => $go, GO_DIR => $apps, GO_URL => '/go',
     PYTHON_APP => $actor, PYTHON_DIR => $apps, PYTHON_URL => '/python', RUBY_APP => $actor, RUBY_DIR => $apps, RUBY_URL => '/ruby',
     PERL => '/usr/bin/perl', PYTHON => '/usr/bin/perl', RUBY => '/usr/bin/perl', FCGIPM_LOG => '@ROOT@/requests.log',
-    SHOP_APP => $actor, SHOP_DIR => $apps,
+    SHOP_APP => $actor, SHOP_DIR => $apps, LIMITS_APP => $actor, LIMITS_DIR => $apps,
     SCRIPT_URL => '/scripts', SCRIPT_DIR => '@ROOT@/scripts', FPM_ROOT => '@ROOT@/htdocs', FPM_SOCKET => '@ROOT@/fpm.sock', LOG_DIR => '@ROOT@',
 );
 sub defines {
@@ -52,7 +52,7 @@ for my $file ('conf/fcgipm.conf', sort glob 'conf/examples/*.conf') {
 my %serves = (
     c => ['C_URL', qr/^hello from c/], perl => ['PERL_URL', qr/^hello from perl/], go => ['GO_URL', qr/^hello from go/],
     php => ['/actor.php', qr/^hello from php/], 'script-on-disk' => ['/scripts/actor.fcgi', qr/^hello from c/], wordpress => ['/actor.php', qr/^hello from php/],
-    operations => ['/shop', qr/^hello from c/],
+    operations => ['/shop', qr/^hello from c/], limits => ['/customer', qr/^hello from c/],
 );
 for my $name (sort keys %serves) {
     my ($path, $like) = @{$serves{$name}};
