@@ -251,6 +251,39 @@ wait_for { $h->get('/system')->{status} == 503 } 10, 'and without it no longer';
 is scalar(() = $h->workers('system')), 0, 'again no process';
 $h->stop;
 
+# --- through suexec ---
+
+my $suexec = '/usr/lib/apache2/suexec';
+my ($docroot) = -u $suexec ? `$suexec -V 2>&1` =~ /AP_DOC_ROOT="(.*)"/ : ();
+if (-u $suexec && !$docroot && open my $in, '<', '/etc/apache2/suexec/www-data') { chomp($docroot = <$in>) }
+SKIP: {
+    skip 'there is no suexec', 8 if !$docroot || !-d $docroot;
+    my $dir = File::Temp::tempdir("$docroot/fcgipm-XXXXXX", CLEANUP => 1);
+    system 'cp', $app, "$dir/walls.fcgi";
+    chown $uid, $gid, $dir, "$dir/walls.fcgi";
+    chmod 0755, $dir;
+    my @walls = $mounts ? ('FcgiPrivateTmp On', "FcgiReadOnlyPaths $top/rw") : ();
+    $h = Fcgipm->httpd(conf => block('s', "FcgiCommand $dir/walls.fcgi", 'FcgiSuexec On', 'FcgiLimit files=50 core=0', 'FcgiPriority nice=3', @walls), leave => 1);
+    my ($pid) = ask($h, '/s') =~ /^(\d+)$/;
+    ok $pid, 'FcgiSuexec: it serves';
+    like state_of($pid, 'Uid'), qr/^$uid\s+$uid\s+$uid\s+$uid$/, 'as the user';
+    is limits($pid)->{'open files'}, '50 50', 'limits go through it';
+    is((split ' ', Fcgipm::proc_file($pid, 'stat') =~ s/^.*\) //sr)[16], 3, 'priorities as well');
+    SKIP: {
+        skip 'no mount namespace', 2 if !$mounts;
+        is ask($h, '/s?ls=/tmp'), '', 'and walls';
+        like ask($h, "/s?fill=$top/rw/x:1"), qr/^open: Read-only file system/, 'of each kind';
+    }
+    $h->stop;
+    my ($status, $output) = Fcgipm->configtest(conf => block('app', 'FcgiUser daemon', "FcgiCommand $dir/walls.fcgi", 'FcgiSuexec On', 'FcgiNoNewPrivs On'));
+    isnt $status, 0, 'FcgiNoNewPrivs does not go with it';
+    like $output, qr/FcgiSuexec and FcgiNoNewPrivs exclude each other/, 'and says so';
+    system 'chown', '-R', 'daemon:daemon', $dir;
+    ($status, $output) = Fcgipm->configtest(conf => block('app', 'FcgiUser daemon', "FcgiCommand $dir/walls.fcgi", 'FcgiSuexec On'));
+    isnt $status, 0, 'FcgiMinUid holds for it, too';
+    like $output, qr/FcgiUser daemon: its uid \d+ is below FcgiMinUid 100/, 'and says so';
+}
+
 # --- configtest ---
 
 sub bad {

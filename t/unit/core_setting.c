@@ -628,7 +628,17 @@ static void wall_rules(void)
     set.ready = FCGIPM_READY_NOTIFY;
     contradicts("FcgiReady Notify", "write FcgiReady Auto");
     set.ready = FCGIPM_READY_AUTO;
+    set.suexec = "On";
+    contradicts("FcgiSuexec and FcgiRoot exclude each other", "leave one");
+    set.suexec = "off";
+    assert_null(fcgipm_setting_check(&set, pool));
     set.root = NULL;
+    set.suexec = "/usr/lib/apache2/suexec";
+    assert_null(fcgipm_setting_check(&set, pool));
+    set.no_new_privs = 1;
+    contradicts("FcgiSuexec and FcgiNoNewPrivs exclude each other", "leave one");
+    set.no_new_privs = 0;
+    set.suexec = NULL;
     set.private_tmp = 1;
     assert_null(fcgipm_setting_check(&set, pool));
     set.directory = "/tmp";
