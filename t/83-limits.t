@@ -11,7 +11,7 @@ use Time::HiRes qw(sleep);
 use Fcgipm;
 
 plan skip_all => 'needs root: limits of other users, chroot and mounts' if $>;
-need(qw(useradd userdel ionice setpriv unshare gcc));
+need(qw(useradd userdel ionice setpriv prlimit unshare gcc));
 
 # Not below /tmp: FcgiPrivateTmp hides that. Users of its own, as RLIMIT_NPROC counts all processes of a user.
 my ($user, $odd) = map { "fcgipm$_$$" } 'l', 'z';
@@ -286,6 +286,9 @@ SKIP: {
 
 # --- configtest ---
 
+my ($status, $output);
+# httpd where the library does not start it; with what a sanitizer needs.
+my @httpd = (($ENV{FCGIPM_PRELOAD} ? ('env', "LD_PRELOAD=$ENV{FCGIPM_PRELOAD}") : ()), Fcgipm::find_httpd());
 sub bad {
     my ($what, $lines, @like) = @_;
     my ($status, $output) = Fcgipm->configtest(conf => ref $lines ? block('app', @$lines) : $lines);
@@ -330,17 +333,39 @@ SKIP: {
     bad 'all there is', ['FcgiInaccessiblePaths /.'], qr{FcgiInaccessiblePaths /\.: that is all there is};
     bad 'a file to be hidden', ['FcgiInaccessiblePaths /etc/passwd'], qr{FcgiInaccessiblePaths /etc/passwd \(only directories can be closed\) failed};
 }
-# What this process may not do, httpd's root may not do either: in most containers there is no CAP_SYS_RESOURCE.
-SKIP: {
-    my $may = do { my $p = fork; if (!$p) { open my $o, '>', '/proc/self/oom_score_adj'; syswrite($o, "-900\n") or POSIX::_exit(1); POSIX::_exit(0) } waitpid $p, 0; !$? };
-    skip 'root may lower its own oom score here', 3 if $may;
-    bad 'what the kernel does not allow', ['FcgiPriority oom=-900'], qr/a process would not start: priority oom failed: Permission denied/;
+# A root that may not do everything, as in a container: what it cannot set is refused, and never left out.
+sub held {
+    my ($what, $wrapper, $line, $like) = @_;
+    my $held = Fcgipm->prepare(conf => block('app', split /\n/, $line));
+    my $root = $held->root;
+    $output = `$wrapper @httpd -f $root/httpd.conf -t 2>&1` . $held->log;
+    isnt $?, 0, "refused: $what";
+    like $output, qr/<FcgiServer app> a process would not start: $like/, 'and says why';
+    my $pid = fork // die;
+    if (!$pid) {
+        open STDOUT, '>>', "$root/stdout.log";
+        open STDERR, '>&', \*STDOUT;
+        exec split(' ', $wrapper), @httpd, '-f', "$root/httpd.conf", '-DFOREGROUND' or POSIX::_exit(127);
+    }
+    ok $held->wait_log(qr/FPM0316: pool app slot 0 pid \d+: did not start: $like/, 15), 'a start without a configtest fails as well';
+    is scalar(grep { (readlink("/proc/$_/exe") // '') =~ m{/walls$} } $held->marked), 0, 'no process runs without it';
+    kill TERM => $pid;
+    waitpid $pid, 0;
+    system 'rm', '-rf', $root;
 }
+my $no = 'setpriv --bounding-set=-';
+held('an oom score below httpd\'s', "${no}sys_resource", 'FcgiPriority oom=-900', qr/priority oom failed: Permission denied/);
+held('a limit above httpd\'s', "prlimit --nofile=1000:1000 ${no}sys_resource", 'FcgiLimit files=2000', qr/limit files failed: Operation not permitted/);
+held('a nice value below httpd\'s', "${no}sys_nice", 'FcgiPriority nice=-1', qr/priority nice failed: Permission denied/);
+held('a root directory', "${no}sys_chroot", "FcgiRoot $top/jail\nFcgiCommand /bin/walls", qr{FcgiRoot $top/jail failed: Operation not permitted});
+held('a private tmp', "${no}sys_admin", 'FcgiPrivateTmp On', qr/FcgiPrivateTmp: this kernel or container allows no mount namespace: unshare failed: Operation not permitted/);
+held('read-only paths', "${no}sys_admin", 'FcgiReadOnlyPaths /etc', qr/FcgiReadOnlyPaths: this kernel or container allows no mount namespace/);
+held('hidden paths', "${no}sys_admin", 'FcgiInaccessiblePaths /home', qr/FcgiInaccessiblePaths: this kernel or container allows no mount namespace/);
 good 'all of them', 'FcgiLimit memory=1G cpu=1h files=1024 procs=100 core=0 filesize=1G stack=8M', 'FcgiPriority nice=10 ioprio=idle oom=0', 'FcgiNoNewPrivs On';
 good 'none of them', 'FcgiLimit memory=off cpu=off files=off procs=off core=off filesize=off stack=off', 'FcgiPriority nice=off ioprio=off oom=off',
     'FcgiNoNewPrivs Off', 'FcgiPrivateTmp Off';
 like good('procs= for httpd\'s own user', 'FcgiUser www-data', 'FcgiLimit procs=1000'), qr/Syntax OK/, 'with a user it is as it says';
-my ($status, $output) = Fcgipm->configtest(conf => "<FcgiServer app>\n    FcgiCommand $app\n    FcgiLimit procs=1000\n</FcgiServer>\n");
+($status, $output) = Fcgipm->configtest(conf => "<FcgiServer app>\n    FcgiCommand $app\n    FcgiLimit procs=1000\n</FcgiServer>\n");
 is $status, 0, 'without one it is allowed';
 like $output, qr/FPM0680: .*FcgiLimit procs=: counts httpd's own processes and threads/, 'with a warning';
 chmod 04755, $app;
@@ -362,7 +387,7 @@ sub as_user {
     if (!$pid) {
         open STDOUT, '>>', "$root/stdout.log";
         open STDERR, '>&', \*STDOUT;
-        exec 'setpriv', "--reuid=$uid", "--regid=$gid", '--clear-groups', Fcgipm::find_httpd(), '-f', "$root/httpd.conf", @args or POSIX::_exit(127);
+        exec 'setpriv', "--reuid=$uid", "--regid=$gid", '--clear-groups', @httpd, '-f', "$root/httpd.conf", @args or POSIX::_exit(127);
     }
     return $pid;
 }
