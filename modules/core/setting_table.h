@@ -31,7 +31,7 @@
       "FcgiWatch, FcgiSlowLog and the times start, idle and stop then mean nothing.")                        \
     X("FcgiUser", NULL, STRING, user, 0, 0, NULL, NULL, "user", 1,                                           \
       "Whom the processes run as; httpd's own User when not given. Needs httpd to be started as root. "      \
-      "Never root itself.")                                                                                  \
+      "Never root itself, nor one below FcgiMinUid or FcgiMinGid, nor one in root's group.")                 \
     X("FcgiUser", NULL, STRING, group, 0, 0, NULL, NULL, "[group]", 1,                                       \
       "Their group; the user's own, with its supplementary groups, when not given. Never root's.")           \
     X("FcgiSuexec", NULL, STRING, suexec, 0, 0, NULL, NULL, "On | Off | /path/to/suexec", 1,                 \
