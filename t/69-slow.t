@@ -14,7 +14,7 @@ my $dir = File::Temp::tempdir('/tmp/fcgipm-app-XXXXXX', CLEANUP => 1);
 chmod 0755, $dir;
 sub put { my ($name, $text) = @_; open my $f, '>', "$dir/$name" or die; print {$f} $text; close $f; chmod 0755, "$dir/$name" }
 put('dumper', qq{#!/bin/sh\necho "called as \$(id -un) with \$*"\necho "alive: \$(kill -0 \$3 2>&1 && echo yes)"\nls -l /proc/self/fd | wc -l\nprintf 'bad \\001 byte'\n});
-put('stuck', qq{#!/bin/sh\necho begun\nsleep 60 & sleep 60\n});
+put('stuck', qq{#!/bin/sh\necho begun\nsleep 60.6969 & sleep 60.6969\n});
 
 my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0613/, qr/FPM031[58]/, qr/FPM037[67]/, qr/FPM0601/, qr/FPM0603/, qr/FPM0318/], conf => <<"EOC");
 <FcgiServer first>
@@ -135,7 +135,7 @@ subtest 'a command that does not end' => sub {
     is $h->get('/stuck?sleep=1000')->{status}, 200, 'the request is answered all the same';
     cmp_ok time - $begin, '<', 3, 'in its time';
     ok $h->wait_log(qr/FPM0377: pool stuck .*slow: begun/, 3), 'it began';
-    my $running = sub { grep { /^sleep\s*$/ } map { Fcgipm::proc_file($_, 'comm') } grep { Fcgipm::proc_file($_, 'stat') =~ /^\d+ \(sleep\)/ && Fcgipm::proc_file($_, 'cmdline') =~ /^sleep\0?60/ } map { m{/proc/(\d+)} } glob '/proc/[0-9]*' };
+    my $running = sub { grep { /^sleep\s*$/ } map { Fcgipm::proc_file($_, 'comm') } grep { Fcgipm::proc_file($_, 'stat') =~ /^\d+ \(sleep\)/ && Fcgipm::proc_file($_, 'cmdline') =~ /^sleep\0?60\.6969/ } map { m{/proc/(\d+)} } glob '/proc/[0-9]*' };
     ok scalar($running->()), 'and runs';
     wait_for { !$running->() } 10, 'but not for ever, nor what it has started';
 };

@@ -30,6 +30,7 @@ my $h = Fcgipm->httpd(modules => ['suexec'], expect_log => [qr/FPM0661/, qr/FPM0
     FcgiCommand $dir/app.fcgi
     FcgiUser nobody $group
     FcgiSuexec On
+    FcgiProcesses 1 1
     FcgiDirectory /tmp
     FcgiEnv HTTP_KEPT 1
     FcgiEnv DROPPED 1
