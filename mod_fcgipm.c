@@ -14,6 +14,7 @@
 
 #include "web/directive.h"
 #include "web/async.h"
+#include "web/compat.h"
 #include "web/guard.h"
 #include "web/job.h"
 #include "web/match.h"
@@ -24,6 +25,7 @@ static int begin_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     (void)plog;
     (void)ptemp;
     fcgipm_directive_begin(pconf);
+    fcgipm_compat_begin(pconf);
     return OK;
 }
 
@@ -52,6 +54,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_map_to_storage(fcgipm_match_map_to_storage, NULL, NULL, APR_HOOK_FIRST);
     /* Before mod_dir and mod_negotiation act on a directory that happens to have the same name. */
     ap_hook_fixups(fcgipm_match_fixups, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_fixups(fcgipm_compat_fixups, NULL, NULL, APR_HOOK_FIRST);
     /* Waiting without a thread. */
     ap_hook_process_connection(fcgipm_async_process_connection, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_pre_close_connection(fcgipm_async_pre_close_connection, NULL, NULL, APR_HOOK_FIRST);

@@ -104,6 +104,9 @@ bad 'a pool of another virtual host', "<VirtualHost *:\@PORT\@>\n    ServerName 
     qr/FcgiPass app: there is no <FcgiServer app> in this virtual host/;
 bad 'a runtime directory that is too long', 'FcgiRuntimeDir /' . 'x' x 100 . "\n", qr/FcgiRuntimeDir.*too long/;
 
+my (undef, $said) = Fcgipm->configtest(conf => "<FcgiServer gone>\n    FcgiCommand /nowhere/app\n</FcgiServer>\n" . "<VirtualHost *:\@PORT\@>\n    ServerName x\n</VirtualHost>\n" x 3);
+is scalar(() = $said =~ /there is no such file/g), 1, 'a fault is said once, however many virtual hosts there are';
+
 # httpd starts though one application is not there: hundreds of other sites must not stand still.
 my $h = Fcgipm->httpd(expect_log => [qr/FPM0661/, qr/FPM031[67]/, qr/FPM0332/, qr/FPM0602/], conf => <<"EOC");
 <FcgiServer gone>

@@ -286,6 +286,13 @@
     X("FcgiPassEnv", "FcgiServer block", "FcgiPassEnv NAME ...", "",                                         \
       "Variables of httpd's own environment that the processes get, with the values they have when the "     \
       "configuration is read. One that is not set is skipped with a warning.")                               \
+    X("FcgiCompat", "server config", "FcgiCompat On | Off", "Off",                                           \
+      "On: the directives and handlers of mod_fcgid and mod_fastcgi are understood, without those modules: " \
+      "FcgidWrapper, FastCgiServer and FastCgiExternalServer become applications of this module, with the "  \
+      "settings that the others give them. What has no counterpart is said once in the error log, with "     \
+      "what there is in its place. It goes before the first of them, and before <IfModule mod_fcgid.c>, "    \
+      "which is true from here on. Not together with mod_fcgid or mod_fastcgi. docs/migrate.md has the "     \
+      "tables; fcgipm-migrate writes the same as native directives.")                                        \
     X("FcgiRuntimeDir", "server config", "FcgiRuntimeDir DIR", "fcgipm in httpd's runtime directory",        \
       "Sockets and state; made if missing, and refused if others can write there. At most 80 bytes. A "      \
       "relative path starts at httpd's runtime directory.")

@@ -23,6 +23,7 @@ APLOG_USE_MODULE(fcgipm);
 struct fcgipm_body {
     request_rec *r;
     apr_off_t length; /* -1: none */
+    apr_off_t max;    /* -1: httpd's own limit alone */
     apr_size_t memory_max;
     char *memory;
     apr_size_t used, cap;
@@ -146,6 +147,8 @@ static int take(fcgipm_body_t *body, apr_bucket_brigade *bb, bool *end)
             continue;
         if ((rv = apr_bucket_read(b, &data, &len, APR_BLOCK_READ)) != APR_SUCCESS)
             return ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
+        if (body->max >= 0 && (apr_off_t)len > body->max - body->length)
+            return HTTP_REQUEST_ENTITY_TOO_LARGE;
         if (len && (rv = keep(body, data, len)) != APR_SUCCESS)
             return no_space(body->r, rv);
     }
@@ -198,6 +201,7 @@ fcgipm_body_t *fcgipm_body_create(request_rec *r, apr_uint64_t memory_max, bool 
     const char *length = r->main ? NULL : apr_table_get(r->headers_in, "Content-Length");
 
     body->r = r;
+    body->max = -1;
     body->memory_max = (apr_size_t)memory_max;
     body->length = length ? 0 : -1; /* may be empty and be there */
     body->end = !has_body(r);
@@ -210,6 +214,11 @@ fcgipm_body_t *fcgipm_body_create(request_rec *r, apr_uint64_t memory_max, bool 
     else if (!length || !ap_parse_strict_length(&body->length, length))
         body->length = -1;
     return body;
+}
+
+void fcgipm_body_limit(fcgipm_body_t *body, apr_off_t max)
+{
+    body->max = max;
 }
 
 int fcgipm_body_read(fcgipm_body_t *body, bool wait)

@@ -13,6 +13,8 @@ typedef struct fcgipm_body fcgipm_body_t;
 
 /* streams: it is not read first. */
 fcgipm_body_t *fcgipm_body_create(request_rec *r, apr_uint64_t memory_max, bool streams);
+/* No more than so many bytes (-1: as httpd says), else 413; not for one that streams. */
+void fcgipm_body_limit(fcgipm_body_t *body, apr_off_t max);
 /* Read it all (one that streams: nothing). OK; SUSPENDED: no more has come and wait is false; or an HTTP
  * status to return: 413 over LimitRequestBody, 400/408 as the filters say, 507 when the temporary file is
  * full, 500. Sends 100 Continue through httpd's own filter. */

@@ -88,6 +88,9 @@ void *fcgipm_directive_merge_dir(apr_pool_t *pool, void *base_, void *add_)
         conf->pass = add->pass;
         conf->prefix = add->prefix;
     }
+    if (add->wrappers)
+        conf->wrappers =
+            base->wrappers ? apr_hash_overlay(pool, add->wrappers, base->wrappers) : add->wrappers;
     conf->opened = add->opened->nelts == 0    ? base->opened
                    : base->opened->nelts == 0 ? add->opened
                                               : apr_array_append(pool, base->opened, add->opened);
@@ -134,19 +137,19 @@ static bool name_ok(const char *name)
            strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == len;
 }
 
-static const char *add_pool(cmd_parms *cmd, const char *name, fcgipm_setting_t *setting)
+const char *fcgipm_directive_add(apr_pool_t *mem, server_rec *s, fcgipm_setting_t *setting, const char *place)
 {
-    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
-    fcgipm_pool_conf_t *pool = apr_hash_get(conf->pools, name, APR_HASH_KEY_STRING);
+    fcgipm_server_conf_t *conf = ap_get_module_config(s->module_config, &fcgipm_module);
+    fcgipm_pool_conf_t *pool = apr_hash_get(conf->pools, setting->name, APR_HASH_KEY_STRING);
 
     if (pool)
-        return apr_psprintf(cmd->pool, "<FcgiServer %s>: the name is already used at %s; take another one",
-                            name, pool->place);
-    pool = apr_pcalloc(cmd->pool, sizeof *pool);
+        return apr_psprintf(mem, "<FcgiServer %s>: the name is already used at %s; take another one",
+                            setting->name, pool->place);
+    pool = apr_pcalloc(mem, sizeof *pool);
     pool->setting = setting;
-    pool->server = cmd->server;
-    pool->place = place_of(cmd);
-    apr_hash_set(conf->pools, name, APR_HASH_KEY_STRING, pool);
+    pool->server = s;
+    pool->place = place;
+    apr_hash_set(conf->pools, setting->name, APR_HASH_KEY_STRING, pool);
     return NULL;
 }
 
@@ -168,6 +171,13 @@ static const char *check_inside(cmd_parms *cmd, const char *name)
 static unsigned vhost_port(const server_rec *s)
 {
     return s->port || !s->addrs ? s->port : s->addrs->host_port;
+}
+
+const char *fcgipm_directive_vhost(apr_pool_t *pool, const server_rec *s)
+{
+    return s->is_virtual
+               ? apr_psprintf(pool, "%s:%u", s->server_hostname ? s->server_hostname : "", vhost_port(s))
+               : "";
 }
 
 static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
@@ -196,11 +206,7 @@ static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
     setting = apr_pcalloc(cmd->pool, sizeof *setting);
     fcgipm_setting_defaults(setting, cmd->pool);
     setting->name = name;
-    setting->vhost = cmd->server->is_virtual
-                         ? apr_psprintf(cmd->pool, "%s:%u",
-                                        cmd->server->server_hostname ? cmd->server->server_hostname : "",
-                                        vhost_port(cmd->server))
-                         : "";
+    setting->vhost = fcgipm_directive_vhost(cmd->pool, cmd->server);
     current = setting;
     current_block = name;
     fault = ap_walk_config(cmd->directive->first_child, cmd, cmd->context);
@@ -210,7 +216,7 @@ static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
     fcgipm_setting_finish(setting);
     if ((fault = fcgipm_setting_check(setting, cmd->pool)))
         return apr_psprintf(cmd->pool, "<FcgiServer %s>: %s", name, fault);
-    return add_pool(cmd, name, setting);
+    return fcgipm_directive_add(cmd->pool, cmd->server, setting, place_of(cmd));
 }
 
 static const fcgipm_setting_row_t *row_of(const char *directive, const char *key, unsigned nth)
@@ -224,6 +230,11 @@ static const fcgipm_setting_row_t *row_of(const char *directive, const char *key
             return row;
     }
     return NULL;
+}
+
+const fcgipm_setting_row_t *fcgipm_directive_row(const char *directive, const char *key, unsigned nth)
+{
+    return row_of(directive, key, nth);
 }
 
 static const char *syntax_of(apr_pool_t *pool, const char *directive)
@@ -766,22 +777,22 @@ static const ap_unix_identity_t *vhost_user(server_rec *s, apr_pool_t *pool)
     return ap_run_get_suexec_identity(r);
 }
 
-static void take_vhost_user(const fcgipm_pool_conf_t *conf, apr_pool_t *pconf, apr_pool_t *ptemp)
+void fcgipm_directive_vhost_user(fcgipm_setting_t *setting, server_rec *s, apr_pool_t *pconf)
 {
-    const ap_unix_identity_t *id = vhost_user(conf->server, ptemp);
+    const ap_unix_identity_t *id = vhost_user(s, pconf);
     const struct passwd *pw = id ? getpwuid(id->uid) : NULL;
     const struct group *gr;
 
     if (!pw)
         return;
-    conf->setting->user = apr_pstrdup(pconf, pw->pw_name);
+    setting->user = apr_pstrdup(pconf, pw->pw_name);
     gr = getgrgid(id->gid);
-    conf->setting->group = gr ? apr_pstrdup(pconf, gr->gr_name) : NULL;
+    setting->group = gr ? apr_pstrdup(pconf, gr->gr_name) : NULL;
 }
 
 /* From what was said to a program, and to a user: at the first look at the whole configuration, because
  * SuexecUserGroup may stand behind the block. */
-static void settle_suexec(const fcgipm_pool_conf_t *conf, apr_pool_t *pconf, apr_pool_t *ptemp)
+static void settle_suexec(const fcgipm_pool_conf_t *conf, apr_pool_t *pconf)
 {
     fcgipm_setting_t *s = conf->setting;
 
@@ -794,7 +805,7 @@ static void settle_suexec(const fcgipm_pool_conf_t *conf, apr_pool_t *pconf, apr
     if (!strcasecmp(s->suexec, "On"))
         s->suexec = SUEXEC_BIN;
     if (!s->user && !s->connect)
-        take_vhost_user(conf, pconf, ptemp);
+        fcgipm_directive_vhost_user(s, conf->server, pconf);
 }
 
 static const char *suexec_fault(const fcgipm_setting_t *s, apr_pool_t *pool)
@@ -922,7 +933,7 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
     for (int i = 0; i < pools->nelts; i++) {
         const fcgipm_pool_conf_t *conf = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
 
-        settle_suexec(conf, pconf, ptemp);
+        settle_suexec(conf, pconf);
         check_useless(ptemp, conf);
         check_pool(&check, ptemp, conf);
     }
@@ -945,6 +956,9 @@ apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_se
     for (server_rec *s = main_server; s; s = s->next) {
         int first = all->nelts;
 
+        /* A virtual host that says nothing of ours has the main server's configuration itself. */
+        if (s != main_server && fcgipm_directive_server(s) == fcgipm_directive_server(main_server))
+            continue;
         for (apr_hash_index_t *hi = apr_hash_first(pool, fcgipm_directive_server(s)->pools); hi;
              hi = apr_hash_next(hi))
             APR_ARRAY_PUSH(all, fcgipm_pool_conf_t *) = apr_hash_this_val(hi);
@@ -959,10 +973,15 @@ bool fcgipm_directive_scripts(void)
     return scripts_named;
 }
 
+void fcgipm_directive_allow_scripts(void)
+{
+    scripts_named = true;
+}
+
 /* --- the table
  * ----------------------------------------------------------------------------------------------------- */
 
-#define FCGIPM_DIRECTIVES_MAX 64
+#define FCGIPM_DIRECTIVES_MAX 160
 static const command_rec fixed_directives[] = {
     AP_INIT_RAW_ARGS("<FcgiServer", server_block, NULL, RSRC_CONF, "NAME: an application and its processes"),
     AP_INIT_TAKE1("FcgiRuntimeDir", runtime_dir_directive, NULL, RSRC_CONF,
@@ -979,32 +998,36 @@ static const command_rec fixed_directives[] = {
  * line of code here. */
 command_rec fcgipm_directive_table[FCGIPM_DIRECTIVES_MAX];
 
-static bool listed(const command_rec *end, const char *name)
+static command_rec *next_command = fcgipm_directive_table;
+
+static bool listed(const char *name)
 {
-    for (const command_rec *c = fcgipm_directive_table; c < end; c++)
+    for (const command_rec *c = fcgipm_directive_table; c < next_command; c++)
         if (!strcasecmp(c->name, name))
             return true;
     return false;
 }
 
+void fcgipm_directive_command(const command_rec *command)
+{
+    if (!listed(command->name) && next_command < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
+        memcpy(next_command++, command, sizeof *command);
+}
+
 __attribute__((constructor)) static void fill_table(void)
 {
-    command_rec *next = fcgipm_directive_table;
-
-    memcpy(next, fixed_directives, sizeof fixed_directives);
-    next += sizeof fixed_directives / sizeof *fixed_directives;
+    for (size_t i = 0; i < sizeof fixed_directives / sizeof *fixed_directives; i++)
+        fcgipm_directive_command(&fixed_directives[i]);
     for (unsigned i = 0; i < fcgipm_setting_row_count; i++) {
         const fcgipm_setting_row_t *row = &fcgipm_setting_rows[i];
         command_rec rec = AP_INIT_RAW_ARGS(row->directive, pool_directive, NULL, RSRC_CONF, row->syntax);
 
-        if (!listed(next, row->directive) && next < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
-            memcpy(next++, &rec, sizeof rec);
+        fcgipm_directive_command(&rec);
     }
     for (unsigned i = 0; i < fcgipm_setting_global_row_count; i++) {
         const fcgipm_setting_row_t *row = &fcgipm_setting_global_rows[i];
         command_rec rec = AP_INIT_TAKE1(row->directive, global_directive, NULL, RSRC_CONF, row->syntax);
 
-        if (next < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
-            memcpy(next++, &rec, sizeof rec);
+        fcgipm_directive_command(&rec);
     }
 }

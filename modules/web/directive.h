@@ -24,21 +24,25 @@ typedef struct fcgipm_pool_conf {
 } fcgipm_pool_conf_t;
 
 typedef struct fcgipm_server_conf {
-    apr_hash_t *pools;        /* name -> fcgipm_pool_conf_t *, only those declared in this server */
-    const char *runtime_dir;  /* main server only */
-    fcgipm_global_t global;   /* main server only */
-    fcgipm_setting_t *script; /* settings of fcgipm-script pools: the defaults */
+    apr_hash_t *pools;            /* name -> fcgipm_pool_conf_t *, only those declared in this server */
+    const char *runtime_dir;      /* main server only */
+    fcgipm_global_t global;       /* main server only */
+    fcgipm_setting_t *script;     /* settings of fcgipm-script pools: the defaults */
+    struct fcgipm_compat *compat; /* FcgiCompat: see web/compat.h */
 } fcgipm_server_conf_t;
 
 typedef struct fcgipm_dir_conf {
     const char *pass;   /* NULL: not said; "": None; else pool's name */
     const char *prefix; /* mount point (SCRIPT_NAME); NULL: file mode, httpd's own directory walk decides */
     apr_array_header_t
-        *opened; /* of const char *: pools that the server's configuration names for this place */
+        *opened;          /* of const char *: pools that the server's configuration names for this place */
+    apr_hash_t *wrappers; /* FcgiCompat: FcgidWrapper by extension; NULL: none */
 } fcgipm_dir_conf_t;
 
 /* Ends with an empty record; complete when the module has been loaded. */
 extern command_rec fcgipm_directive_table[];
+/* One more, before httpd sees the table: called by constructors (web/compat). */
+void fcgipm_directive_command(const command_rec *command);
 /* pre_config: a new configuration begins. */
 void fcgipm_directive_begin(apr_pool_t *pconf);
 void *fcgipm_directive_create_server(apr_pool_t *pool, server_rec *s);
@@ -55,6 +59,17 @@ const fcgipm_dir_conf_t *fcgipm_directive_dir(const request_rec *r);
  */
 bool fcgipm_directive_opened(const request_rec *r, const char *name);
 
+/* The nth row of a directive with that key (NULL: the nth without). NULL: there is none. */
+const fcgipm_setting_row_t *fcgipm_directive_row(const char *directive, const char *key, unsigned nth);
+/* What setting->vhost is in server s. */
+const char *fcgipm_directive_vhost(apr_pool_t *pool, const server_rec *s);
+/* The user and group of SuexecUserGroup in server s, if it has one, become the setting's. When the whole
+ * configuration has been read. */
+void fcgipm_directive_vhost_user(fcgipm_setting_t *setting, server_rec *s, apr_pool_t *pconf);
+/* A pool of server s, whose setting is finished and checked. NULL, or a sentence: the name is used. */
+const char *fcgipm_directive_add(apr_pool_t *pool, server_rec *s, fcgipm_setting_t *setting,
+                                 const char *place);
+
 /* post_config, also under configtest: commands exist and are executable, users exist, every pool named by
  * FcgiPass or SetHandler exists. Every fault is logged with file:line. False: do not start.
  */
@@ -64,4 +79,6 @@ apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_se
 /* True if some handler or AddHandler in the configuration is fcgipm-script, or might be (.htaccess allowed).
  */
 bool fcgipm_directive_scripts(void);
+/* While the configuration is read: they are wanted. */
+void fcgipm_directive_allow_scripts(void);
 #endif

@@ -30,6 +30,7 @@
 #include "pm/daemon.h"
 #include "share/msg.h"
 #include "share/wake.h"
+#include "web/compat.h"
 #include "web/directive.h"
 #include "web/async.h"
 #include "web/portion.h"
@@ -665,6 +666,8 @@ int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *p
 {
     (void)plog;
     inject_log(s);
+    if (!fcgipm_compat_finish(pconf, s))
+        return !OK;
     if (fcgipm_directive_pools(ptemp, s)->nelts)
         fcgipm_async_check(s, fcgipm_directive_server(s)->global.async);
     return fcgipm_directive_check(pconf, ptemp, s) ? OK : !OK;

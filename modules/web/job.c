@@ -1067,6 +1067,7 @@ int fcgipm_job_handler(request_rec *r)
     }
     job->setting = match.script ? fcgipm_directive_server(r->server)->script : match.pool->setting;
     job->body = fcgipm_body_create(r, job->setting->body_memory_bytes, job->setting->body_streams);
+    fcgipm_body_limit(job->body, match.body_max);
     job->may_suspend = fcgipm_async_possible(r);
     status = proceed(job);
     if (status != SUSPENDED || !r->prev)

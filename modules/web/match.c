@@ -11,6 +11,8 @@
 #include <http_log.h>
 #include <http_protocol.h>
 
+#include "web/compat.h"
+
 APLOG_USE_MODULE(fcgipm);
 
 #define HANDLER_PREFIX "fcgipm:"
@@ -75,15 +77,20 @@ static int check_file(request_rec *r)
     return OK;
 }
 
+static int check_exec(request_rec *r)
+{
+    return ap_allow_options(r) & OPT_EXECCGI
+               ? OK
+               : refuse(r, HTTP_FORBIDDEN, "FPM0665", "Options ExecCGI is off here");
+}
+
 /* The manager runs no program by a name that could come to mean another one. */
 static int match_script(request_rec *r, fcgipm_match_t *match)
 {
     char real[PATH_MAX];
     int status;
 
-    if (!(ap_allow_options(r) & OPT_EXECCGI))
-        return refuse(r, HTTP_FORBIDDEN, "FPM0665", "Options ExecCGI is off here");
-    if ((status = check_file(r)) != OK)
+    if ((status = check_exec(r)) != OK || (status = check_file(r)) != OK)
         return status;
     if (!(r->finfo.protection & (APR_UEXECUTE | APR_GEXECUTE | APR_WEXECUTE)))
         return refuse(r, HTTP_FORBIDDEN, "FPM0666", "the script is not executable");
@@ -133,14 +140,45 @@ static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
     return OK;
 }
 
+/* A length that is said and too large is refused before anything is read. */
+static int check_length(request_rec *r, apr_off_t body_max)
+{
+    const char *said = apr_table_get(r->headers_in, "Content-Length");
+    apr_off_t length;
+
+    return body_max >= 0 && said && ap_parse_strict_length(&length, said) && length > body_max
+               ? HTTP_REQUEST_ENTITY_TOO_LARGE
+               : OK;
+}
+
+/* The handlers of mod_fcgid and mod_fastcgi. */
+static int match_compat(request_rec *r, fcgipm_match_t *match)
+{
+    fcgipm_compat_found_t found;
+    int status = fcgipm_compat_find(r, &found);
+
+    if (status != OK || (status = check_length(r, found.body_max)) != OK)
+        return status;
+    match->action = found.action;
+    match->body_max = found.body_max;
+    if (!found.pool)
+        return match_script(r, match);
+    match->pool = found.pool;
+    match->name = found.pool->setting->name;
+    if (found.exec && (status = check_exec(r)) != OK)
+        return status;
+    return found.is_virtual ? OK : check_file(r);
+}
+
 int fcgipm_match_request(request_rec *r, fcgipm_match_t *match)
 {
     memset(match, 0, sizeof *match);
+    match->body_max = -1;
     if (!r->handler)
         return DECLINED;
     if (!strcmp(r->handler, SCRIPT_HANDLER))
         return match_script(r, match);
     if (strncmp(r->handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
-        return DECLINED;
+        return match_compat(r, match);
     return match_pool(r, r->handler + strlen(HANDLER_PREFIX), match);
 }

@@ -17,6 +17,8 @@ typedef struct fcgipm_match {
     bool script;                    /* fcgipm-script: the program is r->filename */
     const fcgipm_pool_conf_t *pool; /* NULL for fcgipm-script */
     const char *prefix;             /* mount mode; NULL: file mode */
+    bool action;                    /* FcgiCompat: mod_actions came here with another file */
+    apr_off_t body_max;             /* FcgiCompat: FcgidMaxRequestLen; -1: none but httpd's own */
 } fcgipm_match_t;
 
 /* Hooks. */

@@ -47,10 +47,10 @@ static void add_mount_vars(request_rec *r, const char *prefix)
 /* When php-cgi and php-fpm see REDIRECT_URL they take PATH_TRANSLATED for the script and drop PATH_INFO
  * (their hack for Action handlers). So after a rewriting a script with path info is told the original URL by
  * REQUEST_URI only. */
-static void add_file_vars(request_rec *r)
+static void add_file_vars(request_rec *r, bool action)
 {
     ap_add_cgi_vars(r);
-    if (r->path_info && r->path_info[0])
+    if (!action && r->path_info && r->path_info[0])
         apr_table_unset(r->subprocess_env, "REDIRECT_URL");
 }
 
@@ -126,7 +126,7 @@ apr_status_t fcgipm_params_build(request_rec *r, const fcgipm_match_t *match, ap
     if (match->prefix)
         add_mount_vars(r, match->prefix);
     else
-        add_file_vars(r);
+        add_file_vars(r, match->action);
     set_length(r, content_length);
     drop_dangerous(r);
     return encode(r, ended, block, len);
