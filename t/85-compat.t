@@ -85,7 +85,7 @@ is_deeply [grep { !$row{$_} } values %alias], [], 'each stands for one';
 good 'numbers, by their old names', "FcgiCompat On\n" . join '', map { "$_ 9\n" } sort grep { $row{$alias{$_}} =~ /VALUE|GLOBAL|BODY/ } keys %alias;
 good 'too large for us', "FcgiCompat On\nFcgidMaxProcessesPerClass 1000\nFcgidWrapper $actor .x\n", qr/FcgidMaxProcessesPerClass: 1000 is taken as 256, the most that FcgiProcesses takes/;
 good 'variables that nobody gets', "FcgiCompat On\nFcgidInitialEnv A b\n", qr/FPM0694: FcgidInitialEnv A=b: there is no FcgidWrapper that it could go to/;
-good 'mod_fastcgi\'s options', <<"EOC", qr/FastCgiServer -priority: there is no counterpart; let the program be started by nice/, qr/-socket: sockets are/, qr/-nph: /, qr/FastCgiIpcDir: sockets are in FcgiRuntimeDir/, qr/-killInterval: there is no counterpart/;
+good 'mod_fastcgi\'s options', <<"EOC", qr/-socket: sockets are/, qr/-nph: /, qr/FastCgiIpcDir: sockets are in FcgiRuntimeDir/, qr/-killInterval: there is no counterpart/;
 FcgiCompat On
 FastCgiIpcDir /tmp/x
 FastCgiWrapper Off
@@ -254,7 +254,7 @@ FcgiCompat On
     ServerName says-nothing
 </VirtualHost>
 <IfModule mod_fastcgi.c>
-    FastCgiServer $dir/bin/static.fcgi -processes 2 -initial-env WHO=static -idle-timeout 20
+    FastCgiServer $dir/bin/static.fcgi -processes 2 -initial-env WHO=static -idle-timeout 20 -priority 5
     FastCgiExternalServer \@ROOT\@/htdocs/app.fcgi -socket $dir/app.sock -pass-header Authorization
     AddHandler fastcgi-script .fcgi
     Alias "/bin/" "$dir/bin/"
@@ -278,6 +278,7 @@ wait_for { $h->workers('fastcgi-static.fcgi') == 2 } 10, 'two processes before t
 my $s = $h->get('/bin/static.fcgi/more');
 like $s->{body}, qr/^hello from c/, 'FastCgiServer';
 is env_of($s->{body})->{WHO}, 'static', '-initial-env';
+is +(split ' ', Fcgipm::proc_file($s->{body} =~ /pid (\d+)/, 'stat') =~ s/^.*\) //sr)[16], 5, '-priority';
 is_deeply [sort map { $_->{name} } @{JSON::PP->new->decode($h->get('/st?json')->{body})->{pools}}], [qw(fastcgi-app.fcgi fastcgi-php-fcgi fastcgi-static.fcgi)],
     'a virtual host that says nothing has the main server\'s';
 like $h->get('/bin/dynamic.fcgi')->{body}, qr/^hello from c/, 'a program without a line of its own';

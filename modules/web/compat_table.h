@@ -104,7 +104,7 @@
     X("-port", NONE, NULL, NULL, 0, OUR_SOCKETS)                                                             \
     X("-nph", SWITCH, NULL, NULL, 0,                                                                         \
       "the head of an answer is read in any case; one that begins with HTTP/1.1 is understood")              \
-    X("-priority", NONE, NULL, NULL, 0, "there is no counterpart; let the program be started by nice(1)")    \
+    X("-priority", VALUE, "FcgiPriority", "nice", 0, "5")                                                    \
     X("-init-start-delay", NONE, NULL, NULL, 0, NO_START)                                                    \
     X("-restart-delay", NONE, NULL, NULL, 0, NO_START)                                                       \
     X("-min-server-life", NONE, NULL, NULL, 0, NO_START)                                                     \
