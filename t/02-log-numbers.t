@@ -10,7 +10,7 @@ my @ranges = (
     [qr{^modules/wire/},            [1, 99]],
     [qr{^modules/core/},            [100, 199]],
     [qr{^modules/share/},           [200, 299]],
-    [qr{^modules/pm/},              [300, 399]],
+    [qr{^modules/pm/},              [300, 499]],
     [qr{^modules/link/},            [500, 599]],
     [qr{^modules/web/guard\.},      [640, 659]],
     [qr{^modules/web/directive\.},  [660, 661], [680, 689]],

@@ -42,6 +42,7 @@ static const char *const kind_names[] = {
     [FCGIPM_KIND_COUNT] = "whole number",
     [FCGIPM_KIND_DURATION] = "time",
     [FCGIPM_KIND_SIZE] = "size",
+    [FCGIPM_KIND_PERCENT] = "percent",
     [FCGIPM_KIND_OCTAL] = "octal number",
     [FCGIPM_KIND_INTEGER] = "whole number",
     [FCGIPM_KIND_CHOICE] = "one word",

@@ -206,7 +206,7 @@ static int setup(void **state)
     apr_pool_create(&pool, NULL);
     snprintf(path, sizeof path, "%s/registry", dir);
     if (fcgipm_registry_open(&registry, &registry_fd, &leftover, path, 0, &fault) != APR_SUCCESS ||
-        fcgipm_daemon_prepare(registry, leftover, dir, 33, 33, &fault) != APR_SUCCESS ||
+        fcgipm_daemon_prepare(registry, leftover, dir, NULL, 33, 33, &fault) != APR_SUCCESS ||
         fcgipm_board_create(&board, NULL, &fault) != APR_SUCCESS)
         return -1;
     return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, orders) ||
@@ -561,7 +561,7 @@ static void the_next_start_cleans_up(void **state)
     assert_int_equal(count_marked(&last), 4);
     kill(manager, SIGKILL);
     waitpid(manager, &status, 0);
-    assert_int_equal(fcgipm_daemon_prepare(registry, true, dir, 33, 33, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_daemon_prepare(registry, true, dir, NULL, 33, 33, &fault), APR_SUCCESS);
     assert_int_equal(count_marked(&last), 0);
     assert_int_equal(entries(), 1);
     lifeline[1] = -1; /* there is no manager to stop */
@@ -598,7 +598,7 @@ static void a_number_used_again_is_somebody_else(void **state)
     (void)state;
     registry->slot[7].start_time = 1; /* of the worker that had it, before */
     fcgipm_atom_set(&registry->slot[7].pid, (uint32_t)pid);
-    assert_int_equal(fcgipm_daemon_prepare(registry, true, dir, 33, 33, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_daemon_prepare(registry, true, dir, NULL, 33, 33, &fault), APR_SUCCESS);
     assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
