@@ -320,8 +320,7 @@ apr_status_t fcgipm_cgroup_find(fcgipm_cgroup_base_t *base, const char *text, fc
 
 /* --- the tree --- */
 
-/* The same for the same runtime directory only: in two containers it may have the same path. */
-static void tree_name(char *out, size_t cap, const char *runtime_dir)
+void fcgipm_cgroup_name(char *out, size_t cap, const char *runtime_dir)
 {
     uint64_t hash = 0xcbf29ce484222325ull, numbers[2] = {0};
     struct stat st;
@@ -354,7 +353,7 @@ apr_status_t fcgipm_cgroup_open(fcgipm_cgroup_t **out, const fcgipm_cgroup_base_
     *out = NULL;
     tree->base = *base;
     tree->pool = pool;
-    tree_name(tree->name, sizeof tree->name, runtime_dir);
+    fcgipm_cgroup_name(tree->name, sizeof tree->name, runtime_dir);
     tree->base_fd = open(base->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (tree->base_fd < 0)
         return cannot(fault, "look", base->dir);
@@ -891,7 +890,7 @@ void fcgipm_cgroup_sweep(const char *text, const char *runtime_dir)
     if (fcgipm_cgroup_find(&base, text, &fault) != APR_SUCCESS ||
         (fd = open(base.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         return;
-    tree_name(name, sizeof name, runtime_dir);
+    fcgipm_cgroup_name(name, sizeof name, runtime_dir);
     if (!destroy(fd, name))
         FCGIPM_LOG(408, FCGIPM_LOG_WARN, 0, 0, "%s/%s of an earlier server does not become empty", base.dir,
                    name);

@@ -36,6 +36,9 @@ typedef struct fcgipm_cgroup_base {
 
 /* text: FcgiCgroup as written, NULL: Auto. APR_ENOTIMPL: Off; APR_EINVAL: a sentence why it cannot be. */
 apr_status_t fcgipm_cgroup_find(fcgipm_cgroup_base_t *base, const char *text, fcgipm_fault_t *fault);
+/* The tree's name in the base: the same for the same runtime directory only (in two containers it may have
+ * the same path). cap: 24 at least. */
+void fcgipm_cgroup_name(char *out, size_t cap, const char *runtime_dir);
 /* Make or find the tree of this runtime directory. APR_SUCCESS, or a fault. */
 apr_status_t fcgipm_cgroup_open(fcgipm_cgroup_t **tree, const fcgipm_cgroup_base_t *base,
                                 const char *runtime_dir, apr_pool_t *pool, fcgipm_fault_t *fault);
