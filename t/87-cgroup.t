@@ -201,6 +201,27 @@ for my $mode ('Auto', 'On') {
     }
 }
 
+# --- through suexec: the group is that of the user in the end, not httpd's ---
+SKIP: {
+    my $suexec = '/usr/lib/apache2/suexec';
+    my ($root) = -u $suexec ? (`$suexec -V 2>&1` =~ /AP_DOC_ROOT="(.*)"/, split /\n/, slurp('/etc/apache2/suexec/www-data')) : ();
+    skip 'no suexec', 1 unless $root;
+    my $made = !-d $root && mkdir $root;
+    my $dir = File::Temp::tempdir("$root/fcgipm-XXXXXX", CLEANUP => 1);
+    system('cp', $actor, "$dir/app.fcgi");
+    chown $nobody, (getpwnam 'nobody')[3], $dir, "$dir/app.fcgi";
+    chmod 0755, $dir, "$dir/app.fcgi";
+    my $h = Fcgipm->httpd(modules => ['suexec'], leave => 1, conf => "FcgiCgroup $base\n<FcgiServer su>\n    FcgiCommand $dir/app.fcgi\n    FcgiUser nobody\n    FcgiSuexec On\n    FcgiProcesses 1\n</FcgiServer>\n"
+        . "<Location \"/su\">\n    FcgiPass su\n</Location>\n");
+    my ($pid) = ($h->get('/su?do=pid')->{body} // '') =~ /^(\d+)$/ or diag $h->log;
+    like group_of($pid // $$), qr{/u$nobody/p\d+-su/s0-1$}, 'a worker that came through suexec is in the group of its user';
+    $h->stop;
+    ok !Fcgipm::alive($pid), 'and ends with httpd';
+    is_deeply [groups()], [], 'no group is left';
+    system 'rm', '-rf', $dir;
+    rmdir $root if $made;
+}
+
 # --- Off, and where it cannot be ---
 {
     my $h = Fcgipm->httpd(conf => $conf->('Off', 'red') =~ s/\Q$father\E/$actor/r);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -31,7 +32,9 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
                                const fcgipm_jail_host_t *host, apr_pool_t *pool, fcgipm_fault_t *fault)
 {
     const char **argv = apr_pcalloc(pool, sizeof(char *) * ((size_t)s->command->nelts + 1));
+    const struct passwd *pw;
     bool has_path = false;
+    apr_status_t rv;
 
     memcpy(argv, s->command->elts, sizeof(char *) * (size_t)s->command->nelts);
     plan->argv = s->suexec ? fcgipm_suexec_argv(s, pool) : argv;
@@ -50,7 +53,10 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
     APR_ARRAY_PUSH(plan->env, const char *) = apr_pstrcat(pool, "FCGIPM_POOL=", s->name, NULL);
     plan->jail = fcgipm_jail_of(s);
     plan->setting = s;
-    return plan->jail->prepare(&plan->cell, s, host, fault);
+    rv = plan->jail->prepare(&plan->cell, s, host, fault);
+    pw = s->suexec && rv == APR_SUCCESS ? getpwnam(s->user) : NULL;
+    plan->owner = pw ? pw->pw_uid : plan->cell.uid;
+    return rv;
 }
 
 static int reset_signals(void)

@@ -24,6 +24,7 @@ typedef struct fcgipm_spawn_plan {
     const fcgipm_setting_t *setting; /* borrowed: limits and walls */
     fcgipm_jail_cell_t cell;
     const fcgipm_jail_t *jail;
+    uint32_t owner; /* uid that the processes have in the end, also through suexec */
 } fcgipm_spawn_plan_t;
 
 /* s is borrowed for the plan's life. APR_SUCCESS, or what the jail says of its user, with a fault. */
