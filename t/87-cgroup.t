@@ -181,6 +181,22 @@ $h->stop;
 is_deeply [grep { Fcgipm::alive($_) } @last], [], 'stop: no hidden one is left';
 is_deeply [groups()], [], 'and no group';
 
+# --- one that is another process every few milliseconds: no look at /proc is quick enough ---
+{
+    my $hopper = "/usr/bin/perl -MPOSIX=setsid -e 'unless(fork){%ENV=();while(1){fork and exit;setsid();select undef,undef,undef,0.003}}exec qw($actor)'";
+    my $h = Fcgipm->httpd(expect_log => [qr/FPM0315/], conf => "FcgiCgroup $base\n<FcgiServer hop>\n    FcgiCommand $hopper\n    FcgiProcesses 1\n</FcgiServer>\n");
+    wait_for { $h->workers('hop') == 1 } 10, 'a hopper';
+    my ($worker) = $h->workers('hop');
+    my $leaf = group_of($worker);
+    my %seen;
+    wait_for { $seen{$_} = 1 for split /\n/, slurp("$mount$leaf/cgroup.procs"); keys %seen > 5 } 10, 'hops';
+    kill KILL => $worker;
+    wait_for { !-d "$mount$leaf" } 10, 'it ends with its worker';
+    wait_for { $h->workers('hop') == 1 } 10, 'the next one';
+    $h->stop;
+    is_deeply [groups()], [], 'and with httpd';
+}
+
 # --- httpd's own group: Auto where it may, On ---
 for my $mode ('Auto', 'On') {
     SKIP: {
