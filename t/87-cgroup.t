@@ -78,7 +78,7 @@ FcgiCgroup $groups
 </Location>
 EOC
 };
-my $h = Fcgipm->httpd(expect_log => [qr/FPM0644/, qr/FPM0315/, qr/FPM0363/, qr/FPM0658/, qr/AH00098/], conf => $conf->($base, 'red'));
+my $h = Fcgipm->httpd(expect_log => [qr/FPM0644/, qr/FPM0315/, qr/FPM0363/, qr/FPM0416/, qr/AH00098/], conf => $conf->($base, 'red'));
 my $father_lives = sub { my @w = $h->workers('father'); return @w == 2 && hidden() == 2 };
 wait_for { $father_lives->() } 10, 'two fathers, two hidden ones';
 ok $h->wait_log(qr/FPM0400: each process has a control group, below \Q$base\E/, 5), 'the log says where';
@@ -157,7 +157,7 @@ is_deeply [grep { !m{/p\d+-father/s\d+-1$} } map { group_of($_) } $h->workers('f
 is group_of($h->workers('other')), $same{($h->workers('other'))[0]} // 'gone', 'the other block was not touched';
 spew($h->root . '/httpd.conf', $text =~ s/COLOUR red/COLOUR blue/r =~ s/^FcgiCgroup .*/FcgiCgroup Off/mr);
 $h->graceful;
-ok $h->log_has(qr/FPM0658: FcgiCgroup Off is not used before httpd is stopped and started; still \Q$base\E/), 'FcgiCgroup itself stays until a stop';
+ok $h->log_has(qr/FPM0416: FcgiCgroup Off is not used before httpd is stopped and started; still \Q$base\E/), 'FcgiCgroup itself stays until a stop';
 spew($h->root . '/httpd.conf', $text);
 $h->graceful;
 wait_for { my @w = $h->workers('father'); @w == 2 } 10, 'back again';

@@ -731,7 +731,7 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
                    state->root.runtime_dir);
     }
     if (strcasecmp(groups ? groups : "Auto", state->cgroup ? state->cgroup : "Auto"))
-        FCGIPM_LOG(658, FCGIPM_LOG_WARN, 0, 0,
+        FCGIPM_LOG(416, FCGIPM_LOG_WARN, 0, 0,
                    "FcgiCgroup %s is not used before httpd is stopped and started; still %s",
                    groups ? groups : "Auto", state->cgroup ? state->cgroup : "Auto");
     fcgipm_wake_register(state->wake_fds, state->wake_count);
