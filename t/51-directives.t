@@ -45,7 +45,6 @@ EOC
 good 'over all', "FcgiMaxWorkers 100\nFcgiMemoryBudget 2G\nFcgiUserThreads Auto\n" . $block->();
 good 'and the rest', "FcgiAsync Off\nFcgiResponseMemory 1G\n" . $block->("    FcgiResponseBuffer memory=1M file=0\n    FcgiRequestBuffering Off\n    FcgiSendfile /usr/share \"/tmp\"\n    FcgiSendfile /var/\n");
 good 'limits', "FcgiCgroup Off\nFcgiUserLimit www-data memory=1G cpu=150% pids=100\nFcgiUserLimit * pids=0\n" . $block->("    FcgiCgroupLimit memory.max=1G memory.high=900M cpu.max=50%\n    FcgiCgroupLimit cpu.weight=10 pids.max=50 io.weight=500\n");
-good 'and the rest', "FcgiAsync Off\nFcgiResponseMemory 1G\n" . $block->("    FcgiResponseBuffer memory=1M file=0\n    FcgiRequestBuffering Off\n");
 SKIP: {
     my $mpm = $ENV{FCGIPM_MPM} // 'event';
     my ($status, $said) = Fcgipm->configtest(async => 'On', conf => $block->());

@@ -559,7 +559,8 @@ static void an_oom_kill_at_a_limit_is_told(void **state)
     until(in_trouble, index);
     assert_non_null(strstr(board->pool[index].trouble, "was killed by signal 9"));
     assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[index].stat_row].count.oom_killed), 1);
-    shell("rm -r '%s'", base); /* plain directories do not go by rmdir */
+    until(one_ready, index);
+    shell("rm -rf '%s'", base); /* plain directories do not go by rmdir */
     groups = NULL;
     assert_int_equal(stop_manager(), FCGIPM_DAEMON_STOPPED);
 }
