@@ -12,7 +12,7 @@
 #include "core/setting.h"
 #include "share/layout.h"
 
-#define FCGIPM_WORLD_VERSION 4u
+#define FCGIPM_WORLD_VERSION 5u
 #define FCGIPM_NO_POOL       UINT32_MAX /* an index: there was no room */
 
 typedef struct fcgipm_world_pool {

@@ -490,11 +490,12 @@ static void a_kernel_without_cgroup_kill(void **state)
 static void a_child_enters_by_itself(void **state)
 {
     static const char *const argv[] = {"/bin/true", NULL};
-    const fcgipm_jail_cell_t cell = {0};
+    const fcgipm_jail_cell_t cell = {.setting = setting("shop", (fcgipm_group_limit_t){0})};
     fcgipm_spawn_plan_t plan = {.argv = argv,
                                 .directory = "/",
                                 .env = apr_array_make(pool, 1, sizeof(const char *)),
                                 .jail = &fcgipm_jail_unix,
+                                .setting = cell.setting,
                                 .cell = cell};
     char path[256];
     fcgipm_fault_t fault;
