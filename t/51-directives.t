@@ -44,6 +44,7 @@ good 'all of them', $block->(<<'EOC');
 EOC
 good 'over all', "FcgiMaxWorkers 100\nFcgiMemoryBudget 2G\nFcgiUserThreads Auto\n" . $block->();
 good 'and the rest', "FcgiAsync Off\nFcgiResponseMemory 1G\n" . $block->("    FcgiResponseBuffer memory=1M file=0\n    FcgiRequestBuffering Off\n    FcgiSendfile /usr/share \"/tmp\"\n    FcgiSendfile /var/\n");
+good 'limits', "FcgiCgroup Off\nFcgiUserLimit www-data memory=1G cpu=150% pids=100\nFcgiUserLimit * pids=0\n" . $block->("    FcgiCgroupLimit memory.max=1G memory.high=900M cpu.max=50%\n    FcgiCgroupLimit cpu.weight=10 pids.max=50 io.weight=500\n");
 SKIP: {
     my $mpm = $ENV{FCGIPM_MPM} // 'event';
     my ($status, $said) = Fcgipm->configtest(async => 'On', conf => $block->());
@@ -79,6 +80,8 @@ for my $case (
     ['FcgiSlowLog soon', qr/FcgiSlowLog soon: not a time/], ['FcgiSlowLog 5s py-spy', qr/FcgiSlowLog \.\.\. py-spy: not a full path/],
     ['FcgiSlowLog 5s /nowhere/spy', qr{FcgiSlowLog \.\.\. /nowhere/spy: there is no such program}], ['FcgiQueue threads=all', qr/threads=all/],
     ['FcgiMaxWorkers 5', qr/FcgiMaxWorkers holds for the whole server; write it outside of <FcgiServer app>/], ['FcgiTimeout firstbyte=soon', qr/firstbyte=soon/],
+    ['FcgiCgroupLimit memory=1G', qr/FcgiCgroupLimit memory=1G: not known; write: FcgiCgroupLimit memory\.max=size/],
+    ['FcgiCgroupLimit cpu.max=200000%', qr/cpu\.max=200000%: out of bounds; write a percentage of one CPU between 0% and 100000%/],
     ['FcgiUser root', qr/FcgiUser root: applications never run as root/], ['FcgiConnect unix:/x', qr/FcgiCommand|FcgiConnect/],
 ) {
     my ($line, @like) = @$case;

@@ -49,6 +49,21 @@ const fcgipm_setting_row_t fcgipm_setting_global_rows[] = {
 const unsigned fcgipm_setting_global_row_count =
     sizeof fcgipm_setting_global_rows / sizeof *fcgipm_setting_global_rows;
 
+const fcgipm_setting_row_t fcgipm_setting_user_rows[] = {
+#define X(key_, kind_, member_, min_, max_, syntax_)                                                         \
+    {.directive = "FcgiUserLimit",                                                                           \
+     .key = key_,                                                                                            \
+     .kind = FCGIPM_KIND_##kind_,                                                                            \
+     .offset = offsetof(fcgipm_user_limit_t, limit.member_),                                                 \
+     .min = min_,                                                                                            \
+     .max = max_,                                                                                            \
+     .syntax = syntax_},
+    FCGIPM_USER_LIMITS(X)
+#undef X
+};
+const unsigned fcgipm_setting_user_row_count =
+    sizeof fcgipm_setting_user_rows / sizeof *fcgipm_setting_user_rows;
+
 #define EXTERNAL_CONCURRENCY 32
 #define NOT_SAID             UINT32_MAX
 #define LIST_MAX             4095 /* entries that a reader believes */
@@ -168,6 +183,14 @@ static bool read_integer(const char *text, int64_t *out)
     return true;
 }
 
+static bool read_percent(const char *text, int64_t *out)
+{
+    static const char *const sign[] = {"%"};
+    static const int64_t one[] = {1};
+
+    return scaled(text, sign, one, 1, out);
+}
+
 static const char *show_duration(int64_t us, apr_pool_t *pool)
 {
     if (us % (3600 * FCGIPM_S) == 0 && us)
@@ -195,6 +218,7 @@ static const number_kind_t number_kinds[] = {
     [FCGIPM_KIND_COUNT] = {read_count, "not a number", "a whole number"},
     [FCGIPM_KIND_DURATION] = {read_duration, "not a time", "a number with ms, s, m, h or d"},
     [FCGIPM_KIND_SIZE] = {read_size, "not a size", "a number with K, M or G"},
+    [FCGIPM_KIND_PERCENT] = {read_percent, "not a percentage", "a percentage of one CPU"},
     [FCGIPM_KIND_OCTAL] = {read_octal, "not an octal number", "an octal number"},
     [FCGIPM_KIND_INTEGER] = {read_integer, "not a number", "a whole number"},
 };
@@ -206,6 +230,8 @@ static const char *show(const fcgipm_setting_row_t *row, int64_t number, apr_poo
         return show_duration(number, pool);
     case FCGIPM_KIND_SIZE:
         return show_size(number, pool);
+    case FCGIPM_KIND_PERCENT:
+        return apr_psprintf(pool, "%" PRId64 "%%", number);
     case FCGIPM_KIND_OCTAL:
         return apr_psprintf(pool, "0%" PRIo64, (uint64_t)number);
     default:

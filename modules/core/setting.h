@@ -17,6 +17,13 @@
 
 typedef enum fcgipm_flag3 { FCGIPM_AUTO, FCGIPM_ON, FCGIPM_OFF } fcgipm_flag3_t;
 
+/* What a control group is limited to; 0: nothing was said. */
+typedef struct fcgipm_group_limit {
+    uint64_t memory_max, memory_high; /* bytes */
+    uint32_t cpu_percent;             /* of one CPU */
+    uint32_t cpu_weight, pids_max, io_weight;
+} fcgipm_group_limit_t;
+
 /* One pool. Members are in table order; units in the names: _us microseconds, _max counts, _bytes bytes. */
 typedef struct fcgipm_setting {
     const char *name;            /* of the FcgiServer block: [A-Za-z0-9._-]{1,63} */
@@ -68,6 +75,7 @@ typedef struct fcgipm_setting {
                                          program */
     int64_t slow_us;                  /* 0 = off */
     apr_array_header_t *slow_command; /* NULL = what /proc says */
+    fcgipm_group_limit_t cgroup;      /* FcgiCgroupLimit, for all processes together */
 } fcgipm_setting_t;
 
 typedef enum fcgipm_measure { FCGIPM_MEASURE_PSS, FCGIPM_MEASURE_RSS } fcgipm_measure_t;
@@ -87,10 +95,19 @@ typedef struct fcgipm_global {
     uint32_t min_uid, min_gid;   /* no application runs as a user or group below; httpd's own may */
 } fcgipm_global_t;
 
+/* One FcgiUserLimit: all processes of one user, whatever their pool. Plain data: it travels as bytes. */
+#define FCGIPM_ANY_USER UINT32_MAX
+typedef struct fcgipm_user_limit {
+    uint32_t uid; /* FCGIPM_ANY_USER: each user that has none of his own */
+    uint32_t pad;
+    fcgipm_group_limit_t limit;
+} fcgipm_user_limit_t;
+
 typedef enum fcgipm_setting_kind {
     FCGIPM_KIND_COUNT,    /* uint32_t */
     FCGIPM_KIND_DURATION, /* int64_t us; "10s" "500ms" "5m" "2h" "1d", a bare number is seconds; "off" = 0 */
     FCGIPM_KIND_SIZE,     /* uint64_t bytes; "64K" "256M" "1G" */
+    FCGIPM_KIND_PERCENT,  /* uint32_t; "150%" */
     FCGIPM_KIND_OCTAL,    /* uint32_t */
     FCGIPM_KIND_INTEGER,  /* int32_t, may be negative */
     FCGIPM_KIND_CHOICE,   /* uint32_t index into words "Auto|On|Off" */
@@ -122,6 +139,8 @@ extern const fcgipm_setting_row_t fcgipm_setting_rows[];
 extern const unsigned fcgipm_setting_row_count;
 extern const fcgipm_setting_row_t fcgipm_setting_global_rows[]; /* offset: in fcgipm_global_t */
 extern const unsigned fcgipm_setting_global_row_count;
+extern const fcgipm_setting_row_t fcgipm_setting_user_rows[]; /* offset: in fcgipm_user_limit_t */
+extern const unsigned fcgipm_setting_user_row_count;
 
 /* Values that depend on others and were not said (concurrency, keep_conn). After all directives, before
  * check. */

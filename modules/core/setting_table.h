@@ -238,7 +238,31 @@
       "killed for a timeout gets it, too.")                                                                  \
     X("FcgiSlowLog", NULL, LIST, slow_command, 0, 0, NULL, NULL, "[command [argument ...]]", 1,              \
       "A program whose output is added, such as a stack dumper; the process id is its last argument. It "    \
-      "runs as the application's user, for at most 5 seconds.")
+      "runs as the application's user, for at most 5 seconds.")                                              \
+    X("FcgiCgroupLimit", "memory.max", SIZE, cgroup.memory_max, 0, 1024 * 1024 * FCGIPM_M, "0", NULL,        \
+      "memory.max=size", 1,                                                                                  \
+      "Most memory of all processes of the block together, with what they forked and what they have of "     \
+      "the file cache; beyond it the kernel kills the largest, and the log, the status page and fcgipmctl "  \
+      "say so. 0: no limit. The keys are cgroup v2's own. They need FcgiCgroup and the named controller "    \
+      "there; where "                                                                                        \
+      "that is missing a warning says so and they do not hold.")                                             \
+    X("FcgiCgroupLimit", "memory.high", SIZE, cgroup.memory_high, 0, 1024 * 1024 * FCGIPM_M, "0", NULL,      \
+      "memory.high=size", 1,                                                                                 \
+      "Beyond it they are slowed down and their memory is taken back, but none is killed.")                  \
+    X("FcgiCgroupLimit", "cpu.max", PERCENT, cgroup.cpu_percent, 0, 100000, "0%", NULL, "cpu.max=percent",   \
+      1, "Most CPU time of all of them together, in percent of one CPU: 150% is one and a half.")            \
+    X("FcgiCgroupLimit", "cpu.weight", COUNT, cgroup.cpu_weight, 0, 10000, "0", NULL, "cpu.weight=number",   \
+      1, "Their share of the CPU when there is not enough for all blocks of the user; others have 100.")     \
+    X("FcgiCgroupLimit", "pids.max", COUNT, cgroup.pids_max, 0, 4000000, "0", NULL, "pids.max=number", 1,    \
+      "Most processes and threads of all of them together; beyond it fork fails.")                           \
+    X("FcgiCgroupLimit", "io.weight", COUNT, cgroup.io_weight, 0, 10000, "0", NULL, "io.weight=number", 1,   \
+      "Their share of the disks, as cpu.weight; it takes a disk scheduler that knows it (bfq, io.cost).")
+
+/* Keys of FcgiUserLimit: key, kind, member of fcgipm_group_limit_t, min, max, syntax. */
+#define FCGIPM_USER_LIMITS(X)                                                                                \
+    X("memory", SIZE, memory_max, 0, 1024 * 1024 * FCGIPM_M, "memory=size")                                  \
+    X("cpu", PERCENT, cpu_percent, 0, 100000, "cpu=percent")                                                 \
+    X("pids", COUNT, pids_max, 0, 4000000, "pids=number")
 
 /* What is said once for the whole server: directive, kind, member, min, max, default, words, syntax, doc. */
 #define FCGIPM_GLOBALS(X)                                                                                    \
@@ -293,6 +317,21 @@
       "what there is in its place. It goes before the first of them, and before <IfModule mod_fcgid.c>, "    \
       "which is true from here on. Not together with mod_fcgid or mod_fastcgi. docs/migrate.md has the "     \
       "tables; fcgipm-migrate writes the same as native directives.")                                        \
+    X("FcgiCgroup", "server config", "FcgiCgroup Auto | On | Off | /path", "Auto",                           \
+      "Control groups (cgroup v2): each process gets a group of its own below one of its user and one of "   \
+      "its block, so that all that it has forked ends with it, wherever that hides, and so that "            \
+      "FcgiCgroupLimit and FcgiUserLimit can hold. On: below the group in which httpd runs. /path: below "   \
+      "that group, which must be there. Auto: as On, where systemd has delegated that group "                \
+      "(Delegate=yes), or where there is no systemd and the group is not the hierarchy's root; else as "     \
+      "Off, which a line at info level says. With On or a path configtest fails where it cannot be, and at " \
+      "a start that is an error in the log and httpd goes on without. Needs httpd to be started as root "    \
+      "and "                                                                                                 \
+      "Linux 5.14. A change takes a stop and a start. See conf/OPERATING.md.")                               \
+    X("FcgiUserLimit", "server config", "FcgiUserLimit USER | * [memory=size] [cpu=percent] [pids=number]",  \
+      "",                                                                                                    \
+      "Limits for all processes of one FcgiUser together, whatever their block, as memory.max, cpu.max "     \
+      "and pids.max of FcgiCgroupLimit; may be repeated. *: for each user that has none of his own. A "      \
+      "reload changes them for running processes, too.")                                                     \
     X("FcgiRuntimeDir", "server config", "FcgiRuntimeDir DIR", "fcgipm in httpd's runtime directory",        \
       "Sockets and state; made if missing, and refused if others can write there. At most 80 bytes. A "      \
       "relative path starts at httpd's runtime directory.")

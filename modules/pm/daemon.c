@@ -86,6 +86,7 @@ static void sweep_strays(const fcgipm_manager_t *m)
 static void clean_up(fcgipm_manager_t *m)
 {
     sweep_strays(m);
+    fcgipm_cgroup_end(m->cgroup);
     fcgipm_listen_sweep(m->runtime_dir);
     fcgipm_registry_reset(m->registry);
     FCGIPM_LOG(360, FCGIPM_LOG_INFO, 0, 0, "all workers stopped");
@@ -140,6 +141,30 @@ static void tell_who(const fcgipm_world_t *world)
         pw ? pw->pw_name : "?", (unsigned)geteuid());
 }
 
+/* FcgiCgroup: what cannot be is an error only where somebody asked for it. */
+static void open_groups(fcgipm_manager_t *m)
+{
+    fcgipm_cgroup_base_t base;
+    fcgipm_fault_t fault;
+    apr_status_t rv = fcgipm_cgroup_find(&base, m->world->cgroup, &fault);
+
+    if (rv == APR_SUCCESS)
+        rv = fcgipm_cgroup_open(&m->cgroup, &base, m->runtime_dir, m->pool, &fault);
+    if (rv == APR_SUCCESS)
+        FCGIPM_LOG(400, FCGIPM_LOG_INFO, 0, 0, "each process has a control group, below %s", base.dir);
+    else if (base.strict)
+        FCGIPM_LOG(401, FCGIPM_LOG_ERR, 0, 0, "FcgiCgroup %s cannot be: %s; going on without control groups",
+                   m->world->cgroup, fault.sentence);
+    else
+        FCGIPM_LOG(402, FCGIPM_LOG_INFO, 0, 0, "without control groups: %s", fault.sentence);
+}
+
+void fcgipm_daemon_check(const fcgipm_world_t *world, bool configtest,
+                         void (*say)(void *ctx, bool fatal, const char *sentence), void *ctx)
+{
+    fcgipm_cgroup_check(world, configtest, say, ctx);
+}
+
 int fcgipm_daemon_run(const fcgipm_daemon_env_t *env)
 {
     fcgipm_manager_t *m;
@@ -160,6 +185,7 @@ int fcgipm_daemon_run(const fcgipm_daemon_env_t *env)
     fcgipm_atom_set(&m->board->manager_pid, (uint32_t)getpid());
     fcgipm_atom_add(&m->board->manager_starts, 1);
     m->oom_kills = fcgipm_memory_oom_kills();
+    open_groups(m);
     m->slow = fcgipm_slow_create(m);
     m->control = fcgipm_control_open(m);
     m->notify_fd = fcgipm_notify_open(m->runtime_dir);
@@ -267,7 +293,7 @@ static void stop_leftovers(fcgipm_registry_t *registry, const char *runtime_dir)
 }
 
 apr_status_t fcgipm_daemon_prepare(fcgipm_registry_t *registry, bool leftover, const char *runtime_dir,
-                                   uint32_t uid, uint32_t gid, fcgipm_fault_t *fault)
+                                   const char *cgroup, uint32_t uid, uint32_t gid, fcgipm_fault_t *fault)
 {
     apr_status_t rv = fcgipm_listen_runtime_dir(runtime_dir, fault);
 
@@ -277,6 +303,7 @@ apr_status_t fcgipm_daemon_prepare(fcgipm_registry_t *registry, bool leftover, c
         return rv;
     if (leftover)
         stop_leftovers(registry, runtime_dir);
+    fcgipm_cgroup_sweep(cgroup, runtime_dir);
     fcgipm_listen_sweep(runtime_dir);
     fcgipm_registry_reset(registry);
     return APR_SUCCESS;

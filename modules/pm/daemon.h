@@ -54,8 +54,12 @@ apr_status_t fcgipm_daemon_try(const fcgipm_setting_t *s, uint32_t uid, uint32_t
                                const fcgipm_global_t *global, apr_pool_t *pool, fcgipm_fault_t *fault);
 
 /* Make and check the runtime directory (ours, not writable by others, no symlink) and stop what an earlier
- * instance left behind according to the registry. Called by the parent before the first manager. uid/gid:
- * httpd's user. */
+ * instance left behind according to the registry, and in control groups (cgroup: FcgiCgroup as written, NULL:
+ * Auto). Called by the parent before the first manager. uid/gid: httpd's user. */
 apr_status_t fcgipm_daemon_prepare(fcgipm_registry_t *registry, bool leftover, const char *runtime_dir,
-                                   uint32_t uid, uint32_t gid, fcgipm_fault_t *fault);
+                                   const char *cgroup, uint32_t uid, uint32_t gid, fcgipm_fault_t *fault);
+/* configtest and every start: say is called for each thing of FcgiCgroup and its limits that cannot be as it
+ * is written; fatal: FcgiCgroup itself. Of world: cgroup, user_limits and the settings of its pools. */
+void fcgipm_daemon_check(const fcgipm_world_t *world, bool configtest,
+                         void (*say)(void *ctx, bool fatal, const char *sentence), void *ctx);
 #endif

@@ -324,6 +324,8 @@ static int64_t tend_all(fcgipm_manager_t *m)
         next = at;
     if ((at = fcgipm_control_tend(m->control)) < next)
         next = at;
+    if ((at = fcgipm_cgroup_tend(m->cgroup, m->now)) < next)
+        next = at;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i]) {
             at = fcgipm_app_tend(m->apps[i]);

@@ -2,6 +2,7 @@
 #include "pm/manager.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <stdlib.h>
@@ -124,6 +125,7 @@ void fcgipm_manager_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
     m->gid = world->gid;
     m->min_uid = world->global.min_uid;
     m->min_gid = world->global.min_gid;
+    fcgipm_cgroup_configure(m->cgroup, world);
     for (uint32_t i = 0; i < m->app_end; i++) {
         if (m->apps[i] && other_group)
             regroup(m->apps[i]);
@@ -217,10 +219,22 @@ static void adopt_row(fcgipm_manager_t *m, uint32_t row_index)
     }
 }
 
+/* A process in a control group of ours: a worker's? */
+static bool claim_leaf(void *ctx, pid_t pid, const char *leaf)
+{
+    fcgipm_worker_t *w = pid > 1 ? fcgipm_reap_worker(ctx, pid) : NULL;
+
+    if (!w)
+        return false;
+    snprintf(w->leaf, sizeof w->leaf, "%s", leaf);
+    return true;
+}
+
 void fcgipm_manager_adopt(fcgipm_manager_t *m)
 {
     for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++)
         adopt_row(m, i);
+    fcgipm_cgroup_adopt(m->cgroup, claim_leaf, m, m->now);
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i] && m->apps[i]->configured)
             fcgipm_refresh_missed(m->apps[i]);

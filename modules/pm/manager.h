@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <apr_pools.h>
 #include "core/addr.h"
+#include "pm/cgroup.h"
 #include "pm/tally.h"
 #include "pm/output.h"
 #include "pm/policy.h"
@@ -65,9 +66,10 @@ typedef struct fcgipm_worker {
     int64_t values_by_us;               /* until then it may say how many; 0: not asked */
     int64_t start_by_us, probe_at_us, kill_at_us, drain_by_us, idle_since_us;
     uint64_t seen_requests, memory;
-    uint32_t stopped_looks;  /* how often in a row it was found in state T */
-    char why[256];           /* why it did not start, or is being stopped */
-    fcgipm_output_t *output; /* of the app's pool, made at the first start */
+    uint32_t stopped_looks;        /* how often in a row it was found in state T */
+    char leaf[FCGIPM_CGROUP_LEAF]; /* its control group; "": none */
+    char why[256];                 /* why it did not start, or is being stopped */
+    fcgipm_output_t *output;       /* of the app's pool, made at the first start */
 } fcgipm_worker_t;
 
 /* A watched file as it was. */
@@ -139,6 +141,7 @@ struct fcgipm_manager {
     int64_t notify_after_us; /* anybody can write there: not more often than so */
     int64_t again_us;        /* what was left out of this turn's poll is looked at then */
     uint64_t oom_kills;      /* of the kernel, as last seen */
+    fcgipm_cgroup_t *cgroup; /* NULL: without control groups */
 };
 
 /* --- worker.c: one worker --- */
@@ -259,6 +262,8 @@ int fcgipm_loop_run(fcgipm_manager_t *m);
 /* Stop every worker; the loop ends when all are gone. */
 void fcgipm_loop_stop(fcgipm_manager_t *m);
 /* --- reap.c --- */
+/* The worker with this pid, which is not 0; or NULL. */
+fcgipm_worker_t *fcgipm_reap_worker(fcgipm_manager_t *m, pid_t pid);
 void fcgipm_reap_children(fcgipm_manager_t *m);
 /* Kill what the dead worker has forked. */
 void fcgipm_reap_group(const fcgipm_worker_t *w);

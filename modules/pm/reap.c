@@ -16,18 +16,23 @@ void fcgipm_reap_marker(char *out, size_t cap, const fcgipm_worker_t *w)
              w->generation);
 }
 
-static bool is_worker(void *ctx, pid_t pid)
+fcgipm_worker_t *fcgipm_reap_worker(fcgipm_manager_t *m, pid_t pid)
 {
-    const fcgipm_manager_t *m = ctx;
-
     for (uint32_t i = 0; i < m->app_end; i++)
         for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
             if (m->apps[i]->workers[slot].pid == pid)
-                return true;
-    return false;
+                return &m->apps[i]->workers[slot];
+    return NULL;
 }
 
-/* Its session, its group, and what carries its marker: each by a pidfd, so that nobody else is ever hit. */
+static bool is_worker(void *ctx, pid_t pid)
+{
+    return fcgipm_reap_worker(ctx, pid) != NULL;
+}
+
+/* Its control group, from which nothing gets out by itself. And, for what somebody has moved (su, a session
+ * of its own) and where there are no groups: its session, its group, and what carries its marker: each by a
+ * pidfd, so that nobody else is ever hit. */
 void fcgipm_reap_group(const fcgipm_worker_t *w)
 {
     char marker[192];
@@ -41,19 +46,11 @@ void fcgipm_reap_group(const fcgipm_worker_t *w)
                              .spare = is_worker,
                              .ctx = w->app->manager};
 
+    fcgipm_cgroup_kill(w->app->manager->cgroup, w->leaf);
     fcgipm_reap_marker(marker, sizeof marker, w);
     /* Killing takes time, and forking goes on meanwhile. */
     for (int round = 0; round < 5 && fcgipm_stray_kill(&strays) > 0; round++)
         ;
-}
-
-static fcgipm_worker_t *worker_of(fcgipm_manager_t *m, pid_t pid)
-{
-    for (uint32_t i = 0; i < m->app_end; i++)
-        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
-            if (m->apps[i]->workers[slot].pid == pid)
-                return &m->apps[i]->workers[slot];
-    return NULL;
 }
 
 /* The dead is looked at before it is reaped: until then its pid and its group's cannot mean anybody else. */
@@ -66,7 +63,7 @@ void fcgipm_reap_children(fcgipm_manager_t *m)
 
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
             return;
-        w = worker_of(m, info.si_pid);
+        w = fcgipm_reap_worker(m, info.si_pid);
         if (w)
             fcgipm_reap_group(w);
         else

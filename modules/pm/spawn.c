@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -31,7 +32,9 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
                                const fcgipm_jail_host_t *host, apr_pool_t *pool, fcgipm_fault_t *fault)
 {
     const char **argv = apr_pcalloc(pool, sizeof(char *) * ((size_t)s->command->nelts + 1));
+    const struct passwd *pw;
     bool has_path = false;
+    apr_status_t rv;
 
     memcpy(argv, s->command->elts, sizeof(char *) * (size_t)s->command->nelts);
     plan->argv = s->suexec ? fcgipm_suexec_argv(s, pool) : argv;
@@ -50,7 +53,10 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
     APR_ARRAY_PUSH(plan->env, const char *) = apr_pstrcat(pool, "FCGIPM_POOL=", s->name, NULL);
     plan->jail = fcgipm_jail_of(s);
     plan->setting = s;
-    return plan->jail->prepare(&plan->cell, s, host, fault);
+    rv = plan->jail->prepare(&plan->cell, s, host, fault);
+    pw = s->suexec && rv == APR_SUCCESS ? getpwnam(s->user) : NULL;
+    plan->owner = pw ? pw->pw_uid : plan->cell.uid;
+    return rv;
 }
 
 static int reset_signals(void)
@@ -92,8 +98,28 @@ void fcgipm_spawn_raise_limits(void)
     setrlimit(RLIMIT_NOFILE, &most);
 }
 
+/* clone3 with CLONE_INTO_CGROUP (Linux 5.7); the headers may be older. */
+#define INTO_CGROUP 0x200000000ull
+typedef struct clone_words {
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size,
+        cgroup;
+} clone_words_t;
+
+/* *inside: the child is in the group already. A container may forbid clone3, then it goes there by itself. */
+static pid_t fork_into(int cgroup_fd, bool *inside)
+{
+    clone_words_t words = {.flags = INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)cgroup_fd};
+    pid_t pid;
+
+    *inside = cgroup_fd >= 0;
+    if (*inside && (pid = (pid_t)syscall(SYS_clone3, &words, sizeof words)) >= 0)
+        return pid;
+    *inside = false;
+    return fork();
+}
+
 /* Until the child has handlers of its own a signal to it must not run ours, which would tell us to stop. */
-pid_t fcgipm_spawn_blocked(void)
+static pid_t fork_blocked(int cgroup_fd, bool *inside)
 {
     sigset_t all, before;
     pid_t pid;
@@ -101,12 +127,26 @@ pid_t fcgipm_spawn_blocked(void)
 
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);
-    pid = fork();
+    pid = fork_into(cgroup_fd, inside);
     error = errno;
     if (pid != 0)
         sigprocmask(SIG_SETMASK, &before, NULL);
     errno = error;
     return pid;
+}
+
+pid_t fcgipm_spawn_blocked(void)
+{
+    bool inside;
+
+    return fork_blocked(-1, &inside);
+}
+
+static int enter_group(int cgroup_fd)
+{
+    int fd = openat(cgroup_fd, "cgroup.procs", O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+    return fd < 0 || write(fd, "0", 1) != 1 ? -1 : 0; /* place_descriptors closes it */
 }
 
 static _Noreturn void fail(int report_fd, const fcgipm_step_t *step)
@@ -130,11 +170,13 @@ static int shut_in(const fcgipm_spawn_plan_t *plan, fcgipm_step_t *step)
 }
 
 static _Noreturn void child(const fcgipm_spawn_plan_t *plan, const char *const *env, int listen_fd,
-                            int output_fd, int report_fd)
+                            int output_fd, int cgroup_fd, int report_fd)
 {
     fcgipm_step_t step = {0};
 
-    if (reset_signals() < 0 || setsid() < 0)
+    if (cgroup_fd >= 0 && enter_group(cgroup_fd) < 0)
+        fcgipm_step_failed(&step, errno, "control group");
+    else if (reset_signals() < 0 || setsid() < 0)
         fcgipm_step_failed(&step, errno, "session");
     else if (place_descriptors(listen_fd, output_fd, &report_fd) < 0)
         fcgipm_step_failed(&step, errno, "descriptors");
@@ -150,11 +192,13 @@ static _Noreturn void child(const fcgipm_spawn_plan_t *plan, const char *const *
 }
 
 apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_plan_t *plan,
-                               const char *marker, int listen_fd, int output_fd, fcgipm_fault_t *fault)
+                               const char *marker, int listen_fd, int output_fd, int cgroup_fd,
+                               fcgipm_fault_t *fault)
 {
     const char *env[FCGIPM_SPAWN_ENV_MAX];
     char mark[FCGIPM_MARK_MAX];
     int pipe_fds[2];
+    bool inside;
 
     if (plan->env->nelts + 2 > FCGIPM_SPAWN_ENV_MAX)
         return fcgipm_fault_set(fault, APR_ENOSPC, "environment", "more than %d variables",
@@ -167,7 +211,7 @@ apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_pl
         return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(errno), "pipe", "cannot make a pipe: %s",
                                 strerror(errno));
     fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
-    *pid = fcgipm_spawn_blocked();
+    *pid = fork_blocked(cgroup_fd, &inside);
     if (*pid < 0) {
         int error = errno;
 
@@ -176,7 +220,7 @@ apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_pl
         return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(error), "fork", "cannot fork: %s", strerror(error));
     }
     if (*pid == 0)
-        child(plan, env, listen_fd, output_fd, pipe_fds[1]);
+        child(plan, env, listen_fd, output_fd, inside ? -1 : cgroup_fd, pipe_fds[1]);
     close(pipe_fds[1]);
     *report_fd = pipe_fds[0];
     return APR_SUCCESS;

@@ -24,6 +24,7 @@ typedef struct fcgipm_spawn_plan {
     const fcgipm_setting_t *setting; /* borrowed: limits and walls */
     fcgipm_jail_cell_t cell;
     const fcgipm_jail_t *jail;
+    uint32_t owner; /* uid that the processes have in the end, also through suexec */
 } fcgipm_spawn_plan_t;
 
 /* s is borrowed for the plan's life. APR_SUCCESS, or what the jail says of its user, with a fault. */
@@ -35,9 +36,10 @@ apr_status_t fcgipm_spawn_try(const fcgipm_spawn_plan_t *plan, fcgipm_fault_t *f
 
 /* marker: "FCGIPM_WORKER=...", put into the environment. *report_fd: read end, non-blocking: EOF = exec
  * succeeded, else fcgipm_spawn_report. The worker gets descriptors 0 (listen_fd), 1 and 2 (output_fd), and no
- * other. */
+ * other. cgroup_fd: its control group, where it is from its first moment on; -1: none. */
 apr_status_t fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_plan_t *plan,
-                               const char *marker, int listen_fd, int output_fd, fcgipm_fault_t *fault);
+                               const char *marker, int listen_fd, int output_fd, int cgroup_fd,
+                               fcgipm_fault_t *fault);
 /* The manager has descriptors for each worker: as many as the hard limit allows it; workers get what was
  * there before. */
 void fcgipm_spawn_raise_limits(void);

@@ -129,6 +129,18 @@ static apr_status_t open_places(fcgipm_worker_t *w, int *write_fd, fcgipm_fault_
     return rv;
 }
 
+static apr_status_t open_group(fcgipm_worker_t *w, int *fd, fcgipm_fault_t *fault)
+{
+    const fcgipm_app_t *app = w->app;
+    const fcgipm_cgroup_place_t place = {.uid = app->plan.owner,
+                                         .pool = app->index,
+                                         .slot = w->slot,
+                                         .generation = w->generation,
+                                         .setting = app->setting};
+
+    return fcgipm_cgroup_enter(app->manager->cgroup, &place, w->leaf, fd, fault);
+}
+
 static void not_born(fcgipm_worker_t *w, const fcgipm_fault_t *fault)
 {
     snprintf(w->why, sizeof w->why, "%s", fault->sentence);
@@ -158,7 +170,7 @@ static void begin(fcgipm_worker_t *w)
     w->seen_requests = w->memory = 0;
     w->stopped_looks = 0;
     w->chance = fcgipm_manager_random(m);
-    w->why[0] = '\0';
+    w->why[0] = w->leaf[0] = '\0';
     w->born_us = w->idle_since_us = m->now;
     w->start_by_us = m->now + w->app->setting->start_us;
     if (!w->output)
@@ -178,18 +190,20 @@ void fcgipm_worker_start(fcgipm_worker_t *w)
     fcgipm_fault_t fault;
     fcgipm_pidfd_stat_t stat;
     char marker[192];
-    int write_fd = -1;
+    int write_fd = -1, group_fd = -1;
     apr_status_t rv;
 
     w->generation++;
     w->owed = fcgipm_worker_owed(w);
     begin(w);
-    if ((rv = open_places(w, &write_fd, &fault)) == APR_SUCCESS) {
+    if ((rv = open_places(w, &write_fd, &fault)) == APR_SUCCESS &&
+        (rv = open_group(w, &group_fd, &fault)) == APR_SUCCESS) {
         fcgipm_reap_marker(marker, sizeof marker, w);
-        rv = fcgipm_spawn_fork(&w->pid, &w->report_fd, &app->plan, marker, w->listen_fd, write_fd, &fault);
+        rv = fcgipm_spawn_fork(&w->pid, &w->report_fd, &app->plan, marker, w->listen_fd, write_fd, group_fd,
+                               &fault);
     }
-    if (write_fd >= 0)
-        close(write_fd);
+    close_fd(&write_fd);
+    close_fd(&group_fd);
     if (rv != APR_SUCCESS) {
         w->pid = 0;
         not_born(w, &fault);
@@ -494,8 +508,11 @@ static bool still_there(const fcgipm_worker_t *w)
     return w->pid > 1 && (w->pidfd < 0 || poll(&dead, 1, 0) == 0);
 }
 
+/* KILL is for all that it has forked, wherever that hides. */
 static void signal_group(const fcgipm_worker_t *w, int sig)
 {
+    if (sig == SIGKILL)
+        fcgipm_cgroup_kill(w->app->manager->cgroup, w->leaf);
     if (still_there(w) && kill(-w->pid, sig) < 0)
         kill(w->pid, sig); /* between fork and setsid it is not yet a group */
 }
@@ -532,26 +549,42 @@ void fcgipm_worker_clear(fcgipm_worker_t *w)
 
 /* --- death --- */
 
-/* A KILL that nobody here sent, and the kernel has counted one of its own since we looked last. */
-static bool out_of_memory(fcgipm_manager_t *m, int status)
+/* A KILL that nobody here sent: the kernel's? Its group knows; without one, the kernel has counted one of its
+ * own since we looked last. Of one that is not our child (-1) nobody else can say. NULL: no, else what
+ * happened. */
+static const char *out_of_memory(const fcgipm_worker_t *w, int status)
 {
+    fcgipm_manager_t *m = w->app->manager;
+    bool killed = status != -1 && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     uint64_t kills;
 
-    if (status == -1 || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-        return false;
-    kills = fcgipm_memory_oom_kills();
+    if (w->kill_at_us || !(killed || status == -1))
+        return NULL;
+    switch (fcgipm_cgroup_oom(m->cgroup, w->leaf)) {
+    case FCGIPM_CGROUP_OOM_POOL:
+        return "OOM kill by its cgroup limit (FcgiCgroupLimit memory.max=)";
+    case FCGIPM_CGROUP_OOM_USER:
+        return "OOM kill by its cgroup limit (FcgiUserLimit memory=)";
+    case FCGIPM_CGROUP_OOM_OTHER:
+        return "was killed by the kernel: out of memory";
+    case FCGIPM_CGROUP_OOM_NONE:
+        return NULL;
+    case FCGIPM_CGROUP_OOM_UNKNOWN:
+        break;
+    }
+    kills = killed ? fcgipm_memory_oom_kills() : 0;
     if (kills <= m->oom_kills)
-        return false;
+        return NULL;
     m->oom_kills = kills;
-    return true;
+    return "was killed by the kernel: out of memory";
 }
 
-static const char *exit_kind(char *out, size_t cap, int status, bool oom)
+static const char *exit_kind(char *out, size_t cap, int status, const char *oom)
 {
-    if (status == -1)
+    if (oom)
+        snprintf(out, cap, "%s", oom);
+    else if (status == -1)
         snprintf(out, cap, "is gone");
-    else if (oom)
-        snprintf(out, cap, "was killed by the kernel: out of memory");
     else if (WIFSIGNALED(status))
         snprintf(out, cap, "was killed by signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
                  WCOREDUMP(status) ? ", core dumped" : "");
@@ -573,6 +606,8 @@ static void forget_process(fcgipm_worker_t *w)
     end_probe(w);
     w->asking = false;
     close_fd(&w->out_fd);
+    fcgipm_cgroup_leave(m->cgroup, w->leaf, m->now);
+    w->leaf[0] = '\0';
     w->pid = 0;
 }
 
@@ -742,6 +777,7 @@ void fcgipm_worker_died(fcgipm_worker_t *w, int status)
     int64_t life_us = m->now - (w->ready_us ? w->ready_us : w->born_us);
     bool busy = fcgipm_worker_busy(w);
     pid_t pid = w->pid;
+    const char *oom = out_of_memory(w, status);
     char kind[128];
 
     /* Somebody waited in its backlog and does no longer: it has taken his request, ready or not. Or he came
@@ -754,7 +790,9 @@ void fcgipm_worker_died(fcgipm_worker_t *w, int status)
         fcgipm_output_end(w->output, w->out_fd, m->now);
     forget_process(w);
     step(w, FCGIPM_SLOT_EV_DIED);
-    exit_kind(kind, sizeof kind, status, w->kill_at_us == 0 && out_of_memory(m, status));
+    exit_kind(kind, sizeof kind, status, oom);
+    if (oom)
+        fcgipm_stat_oom_killed_add(m->board, w->app->index, 1);
     count_leave(w, asked);
     if (asked) {
         log_expected(w, pid, kind, life_us, served);

@@ -51,7 +51,8 @@
     X(idled, PLAIN, "workers ended because they were not needed")                                            \
     X(recycled, PLAIN, "workers replaced after their requests, lifetime or memory")                          \
     X(restarted, PLAIN, "workers replaced by a restart of the pool")                                         \
-    X(evicted, PLAIN, "workers ended to make room for others")
+    X(evicted, PLAIN, "workers ended to make room for others")                                               \
+    X(oom_killed, TROUBLE, "workers that the kernel killed for want of memory")
 
 typedef enum fcgipm_view_counter {
 #define X(name, kind, doc) FCGIPM_VIEW_##name,

@@ -21,7 +21,7 @@
 
 #define FCGIPM_BOARD_MAGIC 0x66706d42u /* "Bmpf" */
 #ifndef FCGIPM_BOARD_VERSION           /* a test builds another one */
-#define FCGIPM_BOARD_VERSION 4u
+#define FCGIPM_BOARD_VERSION 5u
 #endif
 
 #define FCGIPM_POOLS_STATIC 1792u /* pools from FcgiServer blocks: indexes given out by the parent */
@@ -60,7 +60,7 @@ typedef struct fcgipm_pool_stat {
     /* the manager's: */
     fcgipm_atom64_t spawns, deaths, start_failures, kills;
     /* why they ended: */
-    fcgipm_atom64_t crashed, hung, unresponsive, idled, recycled, restarted, evicted;
+    fcgipm_atom64_t crashed, hung, unresponsive, idled, recycled, restarted, evicted, oom_killed;
 } fcgipm_pool_stat_t;
 
 /* Upper bounds in microseconds of the histograms' cells; the last cell has none. */

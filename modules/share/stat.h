@@ -35,7 +35,8 @@
     X(idled)                                                                                                 \
     X(recycled)                                                                                              \
     X(restarted)                                                                                             \
-    X(evicted)
+    X(evicted)                                                                                               \
+    X(oom_killed)
 
 /* Where a pool's counters are; NULL when index or row make no sense. */
 static inline fcgipm_board_stat_t *fcgipm_stat_row(fcgipm_board_t *board, uint32_t pool)

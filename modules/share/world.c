@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <apr_strings.h>
+
 #include "share/slot.h"
 
 #define SCRIPT_POOLS (FCGIPM_POOLS_MAX - FCGIPM_POOLS_STATIC)
@@ -230,6 +232,7 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
 
 typedef struct header {
     uint32_t magic, version, generation, uid, gid, pools, scripts, dir_len;
+    uint32_t cgroup_len, user_limits; /* cgroup_len: with its NUL, 0: none */
     int32_t log_level;
     fcgipm_global_t global;
 } header_t;
@@ -264,11 +267,16 @@ apr_status_t fcgipm_world_write(const fcgipm_world_t *world, unsigned char **byt
     head.pools = (uint32_t)world->pools->nelts;
     head.scripts = world->scripts;
     head.dir_len = (uint32_t)strlen(world->runtime_dir);
+    head.cgroup_len = world->cgroup ? (uint32_t)strlen(world->cgroup) + 1 : 0;
+    head.user_limits = world->user_limits ? (uint32_t)world->user_limits->nelts : 0;
     head.log_level = world->log_level;
     head.global = world->global;
     out = apr_array_make(scratch, 4096, 1);
     append(out, &head, sizeof head);
     append(out, world->runtime_dir, head.dir_len);
+    append(out, world->cgroup, head.cgroup_len);
+    if (head.user_limits)
+        append(out, world->user_limits->elts, head.user_limits * sizeof(fcgipm_user_limit_t));
     for (int i = 0; i < world->pools->nelts; i++) {
         const fcgipm_world_pool_t *pool = &APR_ARRAY_IDX(world->pools, i, fcgipm_world_pool_t);
         pool_header_t ph;
@@ -355,6 +363,25 @@ static apr_status_t read_pool(fcgipm_world_t *world, const unsigned char **in, c
     return APR_SUCCESS;
 }
 
+static bool read_cgroup(fcgipm_world_t *world, const header_t *head, const unsigned char **in,
+                        const unsigned char *end, apr_pool_t *pool)
+{
+    size_t left = (size_t)(end - *in);
+
+    if (head->cgroup_len > left || (head->cgroup_len && (*in)[head->cgroup_len - 1]) ||
+        head->user_limits > (left - head->cgroup_len) / sizeof(fcgipm_user_limit_t))
+        return false;
+    if (head->cgroup_len)
+        world->cgroup = apr_pstrmemdup(pool, (const char *)*in, head->cgroup_len - 1);
+    *in += head->cgroup_len;
+    if (!head->user_limits)
+        return true;
+    world->user_limits = apr_array_make(pool, (int)head->user_limits, sizeof(fcgipm_user_limit_t));
+    for (uint32_t i = 0; i < head->user_limits; i++)
+        take(in, end, apr_array_push(world->user_limits), sizeof(fcgipm_user_limit_t));
+    return true;
+}
+
 apr_status_t fcgipm_world_read(fcgipm_world_t **world_out, const unsigned char *bytes, size_t len,
                                apr_pool_t *pool, fcgipm_fault_t *fault)
 {
@@ -378,6 +405,8 @@ apr_status_t fcgipm_world_read(fcgipm_world_t **world_out, const unsigned char *
     world->log_level = head.log_level;
     world->global = head.global;
     world->runtime_dir = dir;
+    if (!read_cgroup(world, &head, &in, end, pool))
+        return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "FcgiCgroup is not readable");
     world->pools = apr_array_make(pool, (int)head.pools + 1, sizeof(fcgipm_world_pool_t));
     for (uint32_t i = 0; i < head.pools; i++) {
         apr_status_t rv = read_pool(world, &in, end, pool, fault);

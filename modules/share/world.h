@@ -12,7 +12,7 @@
 #include "core/setting.h"
 #include "share/layout.h"
 
-#define FCGIPM_WORLD_VERSION 4u
+#define FCGIPM_WORLD_VERSION 5u
 #define FCGIPM_NO_POOL       UINT32_MAX /* an index: there was no room */
 
 typedef struct fcgipm_world_pool {
@@ -30,7 +30,9 @@ typedef struct fcgipm_world {
     fcgipm_global_t global;
     uint32_t scripts; /* 1: fcgipm-script is used, on-demand pools are allowed */
     const char *runtime_dir;
-    apr_array_header_t *pools; /* of fcgipm_world_pool_t */
+    const char *cgroup;              /* FcgiCgroup as written; NULL: Auto */
+    apr_array_header_t *user_limits; /* of fcgipm_user_limit_t; NULL: none */
+    apr_array_header_t *pools;       /* of fcgipm_world_pool_t */
 } fcgipm_world_t;
 
 /* In which order pools are to be assigned, so that what fits serves most: unchanged ones, new ones, changed

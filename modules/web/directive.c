@@ -406,6 +406,87 @@ static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *
     return NULL;
 }
 
+static const char *cgroup_directive(cmd_parms *cmd, void *dir, const char *arg)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
+    const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    (void)dir;
+    if (fault || (fault = outside_a_block(cmd)))
+        return fault;
+    if (arg[0] != '/' && strcasecmp(arg, "Auto") && strcasecmp(arg, "On") && strcasecmp(arg, "Off"))
+        return apr_psprintf(
+            cmd->pool,
+            "FcgiCgroup %s: not known; write Auto, On, Off, or the full path of a control group, "
+            "such as /sys/fs/cgroup/httpd",
+            arg);
+    conf->cgroup = arg;
+    conf->cgroup_place = place_of(cmd);
+    return NULL;
+}
+
+#define USER_LIMIT_SYNTAX "FcgiUserLimit USER|* [memory=size] [cpu=percent] [pids=number]"
+
+/* One line for a user; a second one adds to it. */
+static fcgipm_user_limit_t *limit_of_user(cmd_parms *cmd, uint32_t uid)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
+    fcgipm_user_limit_t *limit;
+
+    if (!conf->user_limits)
+        conf->user_limits = apr_array_make(cmd->pool, 4, sizeof *limit);
+    for (int i = 0; i < conf->user_limits->nelts; i++) {
+        limit = &APR_ARRAY_IDX(conf->user_limits, i, fcgipm_user_limit_t);
+        if (limit->uid == uid)
+            return limit;
+    }
+    limit = apr_array_push(conf->user_limits);
+    limit->uid = uid;
+    return limit;
+}
+
+static const char *user_limit_value(cmd_parms *cmd, fcgipm_user_limit_t *limit, const char *word)
+{
+    const char *equals = strchr(word, '=');
+
+    for (unsigned i = 0; equals && i < fcgipm_setting_user_row_count; i++) {
+        const fcgipm_setting_row_t *row = &fcgipm_setting_user_rows[i];
+
+        if (strlen(row->key) == (size_t)(equals - word) && !strncasecmp(word, row->key, strlen(row->key)))
+            return fcgipm_setting_parse(limit, row, equals + 1, cmd->pool);
+    }
+    return apr_psprintf(cmd->pool, "FcgiUserLimit %s: not known; write: " USER_LIMIT_SYNTAX, word);
+}
+
+static const char *user_limit_directive(cmd_parms *cmd, void *dir, const char *args)
+{
+    const char *name = ap_getword_conf(cmd->pool, &args), *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    const struct passwd *pw = strcmp(name, "*") ? getpwnam(name) : NULL;
+    fcgipm_user_limit_t *limit;
+
+    (void)dir;
+    if (fault || (fault = outside_a_block(cmd)))
+        return fault;
+    if (!*name || !*args)
+        return "FcgiUserLimit: wrong arguments; write: " USER_LIMIT_SYNTAX;
+    if (!pw && strcmp(name, "*")) {
+        fault = apr_psprintf(
+            cmd->pool,
+            "FcgiUserLimit %s: there is no such user; write a name that `id NAME` knows, or * for every user",
+            name);
+        if (ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST)
+            return fault;
+        /* An account that is gone must not keep the server from starting. */
+        ap_log_error(APLOG_MARK, APLOG_ERR | APLOG_NOERRNO, 0, cmd->server, "FPM0688: %s: %s", place_of(cmd),
+                     fault);
+        return NULL;
+    }
+    limit = limit_of_user(cmd, pw ? pw->pw_uid : FCGIPM_ANY_USER);
+    while (*args && !fault)
+        fault = user_limit_value(cmd, limit, ap_getword_conf(cmd->pool, &args));
+    return fault;
+}
+
 static const char *global_directive(cmd_parms *cmd, void *dir, const char *arg)
 {
     fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
@@ -871,7 +952,10 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
                    {s->recycle_requests || s->recycle_age_us || s->recycle_memory_bytes, "FcgiRecycle"},
                    {s->ready, "FcgiReady"},
                    {s->watch && s->watch->nelts, "FcgiWatch"},
-                   {s->slow_us, "FcgiSlowLog"}};
+                   {s->slow_us, "FcgiSlowLog"},
+                   {s->cgroup.memory_max || s->cgroup.memory_high || s->cgroup.cpu_percent ||
+                        s->cgroup.cpu_weight || s->cgroup.pids_max || s->cgroup.io_weight,
+                    "FcgiCgroupLimit"}};
     const char *useless = NULL, *why = "with FcgiConnect, whose processes are not ours";
 
     for (size_t i = 0; s->connect && i < sizeof foreign / sizeof foreign[0]; i++)
@@ -888,6 +972,39 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
     }
     if (useless)
         warn(conf, apr_pstrcat(pool, useless, ": means nothing ", why, NULL));
+}
+
+typedef struct groups_check {
+    check_t *check;
+    const server_rec *server;
+    const char *place;
+} groups_check_t;
+
+static void on_groups(void *ctx, bool fatal, const char *sentence)
+{
+    const groups_check_t *groups = ctx;
+
+    if (fatal)
+        complain(groups->check, false, groups->server, groups->place, sentence);
+    else
+        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, groups->server, "FPM0689: %s", sentence);
+}
+
+static void check_groups(check_t *check, apr_pool_t *ptemp, const apr_array_header_t *pools,
+                         const server_rec *main_server)
+{
+    const fcgipm_server_conf_t *conf = fcgipm_directive_server(main_server);
+    groups_check_t groups = {.check = check, .server = main_server, .place = conf->cgroup_place};
+    fcgipm_world_t world = {.cgroup = conf->cgroup,
+                            .user_limits = conf->user_limits,
+                            .pools = apr_array_make(ptemp, pools->nelts + 1, sizeof(fcgipm_world_pool_t))};
+
+    for (int i = 0; i < pools->nelts; i++) {
+        fcgipm_world_pool_t *pool = apr_array_push(world.pools);
+
+        pool->setting = APR_ARRAY_IDX(pools, i, const fcgipm_pool_conf_t *)->setting;
+    }
+    fcgipm_daemon_check(&world, check->strict, on_groups, &groups);
 }
 
 static void check_reference(check_t *check, apr_pool_t *pool, const reference_t *ref)
@@ -937,6 +1054,8 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
         check_useless(ptemp, conf);
         check_pool(&check, ptemp, conf);
     }
+    if (pools->nelts || scripts_named)
+        check_groups(&check, ptemp, pools, main_server);
     return check.ok;
 }
 
@@ -986,6 +1105,10 @@ static const command_rec fixed_directives[] = {
     AP_INIT_RAW_ARGS("<FcgiServer", server_block, NULL, RSRC_CONF, "NAME: an application and its processes"),
     AP_INIT_TAKE1("FcgiRuntimeDir", runtime_dir_directive, NULL, RSRC_CONF,
                   "DIR: sockets and state, default fcgipm in httpd's runtime directory"),
+    AP_INIT_TAKE1("FcgiCgroup", cgroup_directive, NULL, RSRC_CONF,
+                  "Auto | On | Off | /path: control groups for the processes"),
+    AP_INIT_RAW_ARGS("FcgiUserLimit", user_limit_directive, NULL, RSRC_CONF,
+                     "USER|* [memory=size] [cpu=percent] [pids=number]: for all processes of a user"),
     AP_INIT_TAKE12("FcgiPass", pass_directive, NULL, ACCESS_CONF,
                    "NAME [prefix=/path] | None: the application that answers here"),
     AP_INIT_RAW_ARGS("FcgiPassEnv", pool_directive, NULL, RSRC_CONF,

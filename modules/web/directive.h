@@ -24,11 +24,14 @@ typedef struct fcgipm_pool_conf {
 } fcgipm_pool_conf_t;
 
 typedef struct fcgipm_server_conf {
-    apr_hash_t *pools;            /* name -> fcgipm_pool_conf_t *, only those declared in this server */
-    const char *runtime_dir;      /* main server only */
-    fcgipm_global_t global;       /* main server only */
-    fcgipm_setting_t *script;     /* settings of fcgipm-script pools: the defaults */
-    struct fcgipm_compat *compat; /* FcgiCompat: see web/compat.h */
+    apr_hash_t *pools;               /* name -> fcgipm_pool_conf_t *, only those declared in this server */
+    const char *runtime_dir;         /* main server only */
+    const char *cgroup;              /* FcgiCgroup, NULL: Auto; main server only */
+    const char *cgroup_place;        /* "file:line" */
+    apr_array_header_t *user_limits; /* of fcgipm_user_limit_t; main server only */
+    fcgipm_global_t global;          /* main server only */
+    fcgipm_setting_t *script;        /* settings of fcgipm-script pools: the defaults */
+    struct fcgipm_compat *compat;    /* FcgiCompat: see web/compat.h */
 } fcgipm_server_conf_t;
 
 typedef struct fcgipm_dir_conf {

@@ -76,6 +76,7 @@ typedef struct fcgipm_guard_state {
     unsigned char *world; /* malloc'ed */
     size_t world_len;
     char *runtime_dir; /* malloc'ed */
+    char *cgroup;      /* FcgiCgroup, malloc'ed; NULL: Auto */
     int64_t stop_us;   /* the longest stop= of all pools */
     apr_time_t deaths_since;
     unsigned deaths; /* of the manager within the last 10 s */
@@ -441,7 +442,7 @@ static apr_status_t make_registry(fcgipm_guard_state_t *state, const char *dir, 
     rv = fcgipm_registry_open(&state->registry, &state->registry_fd, &leftover, path, wait_us, fault);
     if (rv != APR_SUCCESS)
         return rv;
-    return fcgipm_daemon_prepare(state->registry, leftover, dir, ap_unixd_config.user_id,
+    return fcgipm_daemon_prepare(state->registry, leftover, dir, state->cgroup, ap_unixd_config.user_id,
                                  ap_unixd_config.group_id, fault);
 }
 
@@ -583,6 +584,8 @@ static apr_status_t compile_world(fcgipm_guard_state_t *state, server_rec *s, ap
                             .scripts = fcgipm_directive_scripts(),
                             .global = fcgipm_directive_server(s)->global,
                             .runtime_dir = state->runtime_dir,
+                            .cgroup = state->cgroup,
+                            .user_limits = fcgipm_directive_server(s)->user_limits,
                             .pools = apr_array_make(ptemp, pools->nelts + 1, sizeof(fcgipm_world_pool_t))};
     unsigned char *bytes;
     size_t len;
@@ -697,7 +700,7 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
     fcgipm_guard_state_t *state;
     fcgipm_guard_root_t *previous = NULL;
     fcgipm_fault_t fault;
-    const char *dir = fcgipm_directive_server(s)->runtime_dir;
+    const char *dir = fcgipm_directive_server(s)->runtime_dir, *groups = fcgipm_directive_server(s)->cgroup;
 
     (void)plog;
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
@@ -718,6 +721,7 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
         if (!dir)
             dir = ap_runtime_dir_relative(ptemp, "fcgipm");
         dir = take_over(state, previous, dir, ptemp);
+        state->cgroup = groups ? strdup(groups) : NULL;
         if (make_state(state, dir, longest_stop(pools), ptemp, &fault) != APR_SUCCESS) {
             FCGIPM_LOG(647, FCGIPM_LOG_ERR, fault.status, 0, "cannot start (%s): %s", fault.step,
                        fault.sentence);
@@ -729,6 +733,10 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
                    "FcgiRuntimeDir %s is not used before httpd is stopped and started; still %s", dir,
                    state->root.runtime_dir);
     }
+    if (strcasecmp(groups ? groups : "Auto", state->cgroup ? state->cgroup : "Auto"))
+        FCGIPM_LOG(416, FCGIPM_LOG_WARN, 0, 0,
+                   "FcgiCgroup %s is not used before httpd is stopped and started; still %s",
+                   groups ? groups : "Auto", state->cgroup ? state->cgroup : "Auto");
     fcgipm_wake_register(state->wake_fds, state->wake_count);
     if (compile_world(state, s, pools, ptemp, &fault) != APR_SUCCESS) {
         FCGIPM_LOG(649, FCGIPM_LOG_ERR, fault.status, 0, "%s", fault.sentence);

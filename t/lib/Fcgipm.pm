@@ -132,6 +132,7 @@ sub conf_of {
         $conf .= "LoadModule fcgipm_module $root/mod_fcgipm.so\nFcgiRuntimeDir \"$root/run\"\n";
         my $async = $o{async} // $ENV{FCGIPM_ASYNC};
         $conf .= "FcgiAsync $async\n" if $async;
+        $conf .= "FcgiCgroup $ENV{FCGIPM_CGROUP}\n" if $ENV{FCGIPM_CGROUP};    # any test again, with control groups
     }
     $conf .= "Listen 127.0.0.1:$self->{port}\nDocumentRoot \"$root/htdocs\"\nTypesConfig /dev/null\n"
         . "AddType text/html .html\nAddType text/plain .txt\nAddType text/html .shtml\nTimeout 30\nKeepAlive On\nMaxKeepAliveRequests 0\n"

@@ -39,15 +39,11 @@ static const unit_t times[] = {{"d", 86400 * FCGIPM_S}, {"h", 3600 * FCGIPM_S}, 
 static const unit_t sizes[] = {{"M", FCGIPM_M}, {"K", FCGIPM_K}, {"", 1}};
 
 static const char *const kind_names[] = {
-    [FCGIPM_KIND_COUNT] = "whole number",
-    [FCGIPM_KIND_DURATION] = "time",
-    [FCGIPM_KIND_SIZE] = "size",
-    [FCGIPM_KIND_OCTAL] = "octal number",
-    [FCGIPM_KIND_INTEGER] = "whole number",
-    [FCGIPM_KIND_CHOICE] = "one word",
-    [FCGIPM_KIND_STRING] = "text",
-    [FCGIPM_KIND_ADDRESS] = "address",
-    [FCGIPM_KIND_LIST] = "words",
+    [FCGIPM_KIND_COUNT] = "whole number", [FCGIPM_KIND_DURATION] = "time",
+    [FCGIPM_KIND_SIZE] = "size",          [FCGIPM_KIND_PERCENT] = "percent",
+    [FCGIPM_KIND_OCTAL] = "octal number", [FCGIPM_KIND_INTEGER] = "whole number",
+    [FCGIPM_KIND_CHOICE] = "one word",    [FCGIPM_KIND_STRING] = "text",
+    [FCGIPM_KIND_ADDRESS] = "address",    [FCGIPM_KIND_LIST] = "words",
 };
 
 /* Markdown: a bar would end the cell, and < begin a tag. */

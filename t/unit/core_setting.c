@@ -162,6 +162,18 @@ static const number_case_t numbers[] = {
      "1099511627777", "64T", "between 1M and 1048576M"},
     {AT(slow_us), "FcgiSlowLog ", 0, "off", "1d", 0, 86400000000, "-1us", "86400000001us", "10w",
      "between 0s and 24h"},
+    {AT(cgroup.memory_max), "FcgiCgroupLimit memory.max=", 0, "0", "1024G", 0, 1099511627776, "-1", "1025G",
+     "64s", "between 0 and 1048576M"},
+    {AT(cgroup.memory_high), "FcgiCgroupLimit memory.high=", 0, "0", "1024G", 0, 1099511627776, "-1", "1025G",
+     "64s", "between 0 and 1048576M"},
+    {AT(cgroup.cpu_percent), "FcgiCgroupLimit cpu.max=", 0, "0%", "100000%", 0, 100000, "-1%", "100001%",
+     "50", "between 0% and 100000%"},
+    {AT(cgroup.cpu_weight), "FcgiCgroupLimit cpu.weight=", 0, "0", "10000", 0, 10000, "-1", "10001", "5%",
+     "between 0 and 10000"},
+    {AT(cgroup.pids_max), "FcgiCgroupLimit pids.max=", 0, "0", "4000000", 0, 4000000, "-1", "4000001", "1K",
+     "between 0 and 4000000"},
+    {AT(cgroup.io_weight), "FcgiCgroupLimit io.weight=", 0, "0", "10000", 0, 10000, "-1", "10001", "5%",
+     "between 0 and 10000"},
 };
 #define NUMBERS (sizeof numbers / sizeof *numbers)
 
@@ -171,10 +183,11 @@ static void number_rows(void **state)
     for (size_t i = 0; i < NUMBERS; i++) {
         const number_case_t *c = &numbers[i];
         const fcgipm_setting_row_t *row = row_at(c->offset);
-        const char *kind = row->kind == FCGIPM_KIND_DURATION ? "not a time"
-                           : row->kind == FCGIPM_KIND_SIZE   ? "not a size"
-                           : row->kind == FCGIPM_KIND_OCTAL  ? "not an octal number"
-                                                             : "not a number";
+        const char *kind = row->kind == FCGIPM_KIND_DURATION  ? "not a time"
+                           : row->kind == FCGIPM_KIND_SIZE    ? "not a size"
+                           : row->kind == FCGIPM_KIND_OCTAL   ? "not an octal number"
+                           : row->kind == FCGIPM_KIND_PERCENT ? "not a percentage"
+                                                              : "not a number";
 
         assert_true(number_of(&set, row) == c->value);
         assert_true(row->min == c->lowest && row->max == c->highest);

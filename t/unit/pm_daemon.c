@@ -20,12 +20,14 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <apr_general.h>
 #include <apr_strings.h>
 #include "core/log.h"
+#include "pm/cgroup.h"
 #include "pm/daemon.h"
 #include "pm/memory.h"
 #include "pm/spawn.h"
@@ -77,6 +79,7 @@ static fcgipm_registry_t *registry;
 static int registry_fd, orders[2], requests[2], lifeline[2];
 static pid_t manager;
 static uint32_t generation;
+static const char *groups; /* FcgiCgroup */
 static unsigned char *world_bytes;
 static size_t world_len;
 
@@ -143,6 +146,7 @@ static uint32_t configure(const app_t *apps, int count)
                             .gid = getuid() ? getgid() : 33,
                             .log_level = FCGIPM_LOG_ERR,
                             .runtime_dir = dir,
+                            .cgroup = groups,
                             .pools = apr_array_make(pool, 4, sizeof(fcgipm_world_pool_t))};
     uint32_t first = 0;
 
@@ -206,7 +210,7 @@ static int setup(void **state)
     apr_pool_create(&pool, NULL);
     snprintf(path, sizeof path, "%s/registry", dir);
     if (fcgipm_registry_open(&registry, &registry_fd, &leftover, path, 0, &fault) != APR_SUCCESS ||
-        fcgipm_daemon_prepare(registry, leftover, dir, 33, 33, &fault) != APR_SUCCESS ||
+        fcgipm_daemon_prepare(registry, leftover, dir, NULL, 33, 33, &fault) != APR_SUCCESS ||
         fcgipm_board_create(&board, NULL, &fault) != APR_SUCCESS)
         return -1;
     return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, orders) ||
@@ -230,6 +234,7 @@ static int teardown(void **state)
     char path[128];
 
     (void)state;
+    groups = NULL;
     if (lifeline[1] >= 0)
         stop_manager();
     close(lifeline[0]);
@@ -504,6 +509,64 @@ static void out_of_memory_is_told(void **state)
     unlink(path);
 }
 
+/* A recorded tree in place of the kernel's, which need not have a memory controller where this runs. */
+int __real_statfs(const char *path, struct statfs *fs);
+int __wrap_statfs(const char *path, struct statfs *fs);
+int __wrap_statfs(const char *path, struct statfs *fs)
+{
+    int rv = __real_statfs(path, fs);
+
+    if (groups && !strcmp(path, groups))
+        fs->f_type = 0x63677270;
+    return rv;
+}
+
+static void shell(const char *fmt, const char *where)
+{
+    char command[600];
+
+    snprintf(command, sizeof command, fmt, where);
+    assert_int_equal(system(command), 0);
+}
+
+/* At the limit of its pool: the log, the status page and fcgipmctl say which. */
+static void an_oom_kill_at_a_limit_is_told(void **state)
+{
+    const app_t app = {.name = "fat", .kind = "plain", .min = "1", .max = "1"};
+    static char base[80]; /* a test that fails leaves by a jump */
+    char name[40], leaf[300];
+    uint32_t index;
+
+    (void)state;
+    snprintf(base, sizeof base, "%s.cgroup", dir);
+    groups = base;
+    index = configure(&app, 1);
+    fcgipm_cgroup_name(name, sizeof name, dir);
+    snprintf(leaf, sizeof leaf, "%s/%s/u%u/p%u-fat", base, name, getuid() ? getuid() : 33, index);
+    shell("mkdir -p '%s'", leaf);
+    shell("cd '%s' && echo 'oom 1' >memory.events.local && for i in 1 2 3; do mkdir s0-$i && : "
+          ">s0-$i/cgroup.procs; done && echo 'oom_kill 1' >s0-1/memory.events && echo 'oom_kill 0' "
+          ">s0-2/memory.events && : >../../cgroup.kill",
+          leaf);
+    start_manager();
+    until(one_ready, index);
+    kill(pid_of(index, 0), SIGKILL);
+    until(in_trouble, index);
+    assert_non_null(strstr(board->pool[index].trouble,
+                           "OOM kill by its cgroup limit (FcgiCgroupLimit memory.max=) after"));
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[index].stat_row].count.oom_killed), 1);
+    until(one_ready, index);
+    fcgipm_atom_set(&board->pool[index].trouble_us, 0);
+    kill(pid_of(index, 0), SIGKILL);
+    until(in_trouble, index);
+    assert_non_null(strstr(board->pool[index].trouble, "was killed by signal 9"));
+    assert_int_equal(fcgipm_atom_get(&board->stat[board->pool[index].stat_row].count.oom_killed), 1);
+    until(one_ready, index);
+    shell("rm -rf '%s'", base); /* plain directories do not go by rmdir */
+    groups = NULL;
+    assert_int_equal(stop_manager(), FCGIPM_DAEMON_STOPPED);
+}
+
 static void a_stubborn_one_is_killed(void **state)
 {
     const app_t app = {.name = "stubborn", .kind = "stubborn", .min = "1", .max = "1", .stop = "300ms"};
@@ -561,7 +624,7 @@ static void the_next_start_cleans_up(void **state)
     assert_int_equal(count_marked(&last), 4);
     kill(manager, SIGKILL);
     waitpid(manager, &status, 0);
-    assert_int_equal(fcgipm_daemon_prepare(registry, true, dir, 33, 33, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_daemon_prepare(registry, true, dir, NULL, 33, 33, &fault), APR_SUCCESS);
     assert_int_equal(count_marked(&last), 0);
     assert_int_equal(entries(), 1);
     lifeline[1] = -1; /* there is no manager to stop */
@@ -598,7 +661,7 @@ static void a_number_used_again_is_somebody_else(void **state)
     (void)state;
     registry->slot[7].start_time = 1; /* of the worker that had it, before */
     fcgipm_atom_set(&registry->slot[7].pid, (uint32_t)pid);
-    assert_int_equal(fcgipm_daemon_prepare(registry, true, dir, 33, 33, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_daemon_prepare(registry, true, dir, NULL, 33, 33, &fault), APR_SUCCESS);
     assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
@@ -842,7 +905,7 @@ int main(int argc, char **argv)
         PM(a_dead_worker_is_replaced),
         PM(what_it_forked_goes_with_it),
         PM(out_of_memory_is_told),
-        PM(out_of_memory_is_told),
+        PM(an_oom_kill_at_a_limit_is_told),
         PM(a_stubborn_one_is_killed),
         PM(the_next_manager_adopts),
         PM(the_next_start_cleans_up),

@@ -383,6 +383,12 @@ static void make_world(fcgipm_world_t *w)
     w->log_level = -1;
     w->scripts = 1;
     w->runtime_dir = "/run/fcgipm";
+    w->cgroup = "/sys/fs/cgroup/web";
+    w->user_limits = apr_array_make(pool, 2, sizeof(fcgipm_user_limit_t));
+    APR_ARRAY_PUSH(w->user_limits, fcgipm_user_limit_t) =
+        (fcgipm_user_limit_t){.uid = 33, .limit = {.memory_max = 1u << 30, .cpu_percent = 150}};
+    APR_ARRAY_PUSH(w->user_limits, fcgipm_user_limit_t) =
+        (fcgipm_user_limit_t){.uid = FCGIPM_ANY_USER, .limit = {.pids_max = 64}};
     w->pools = apr_array_make(pool, 1, sizeof(fcgipm_world_pool_t));
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(assign(apr_array_push(w->pools), s[i]), APR_SUCCESS);
@@ -403,6 +409,11 @@ static void same(const fcgipm_world_t *a, const fcgipm_world_t *b)
     assert_int_equal(a->log_level, b->log_level);
     assert_int_equal(a->scripts, b->scripts);
     assert_string_equal(a->runtime_dir, b->runtime_dir);
+    assert_string_equal(a->cgroup ? a->cgroup : "-", b->cgroup ? b->cgroup : "-");
+    assert_int_equal(a->user_limits ? a->user_limits->nelts : 0, b->user_limits ? b->user_limits->nelts : 0);
+    if (a->user_limits)
+        assert_memory_equal(a->user_limits->elts, b->user_limits->elts,
+                            (size_t)a->user_limits->nelts * sizeof(fcgipm_user_limit_t));
     assert_int_equal(a->pools->nelts, b->pools->nelts);
     for (int i = 0; i < a->pools->nelts; i++) {
         const fcgipm_world_pool_t *p = &APR_ARRAY_IDX(a->pools, i, fcgipm_world_pool_t);
@@ -423,7 +434,7 @@ static void same(const fcgipm_world_t *a, const fcgipm_world_t *b)
 /* What the manager may rely on once a configuration was read, whatever the bytes were. */
 static void sound(const fcgipm_world_t *w)
 {
-    size_t sum = strlen(w->runtime_dir);
+    size_t sum = strlen(w->runtime_dir) + strlen(w->cgroup ? w->cgroup : "");
 
     assert_true(w->pools->nelts <= (int)FCGIPM_POOLS_STATIC);
     for (int i = 0; i < w->pools->nelts; i++) {
@@ -487,6 +498,8 @@ static void round_trip(void **state)
     /* the smallest: no pools, and a directory without a name */
     w.pools = apr_array_make(pool, 1, sizeof(fcgipm_world_pool_t));
     w.runtime_dir = "";
+    w.cgroup = NULL;
+    w.user_limits = NULL;
     assert_int_equal(fcgipm_world_write(&w, &bytes, &len), APR_SUCCESS);
     assert_int_equal(read_copy(bytes, len, &back), APR_SUCCESS);
     same(&w, back);
