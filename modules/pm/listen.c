@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "core/addr.h"
@@ -148,6 +150,16 @@ apr_status_t fcgipm_listen_open(int *fd, const char *runtime_dir, uint32_t pool,
         *fd = -1;
     }
     return rv;
+}
+
+bool fcgipm_listen_renew(int fd)
+{
+    struct pollfd pfd = {.fd = fd, .events = POLLRDHUP};
+    struct timeval never = {0};
+    int flags = fcntl(fd, F_GETFL);
+
+    return poll(&pfd, 1, 0) == 0 && flags >= 0 && fcntl(fd, F_SETFL, flags & ~(O_NONBLOCK | O_ASYNC)) == 0 &&
+           setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never) == 0 && listen(fd, BACKLOG) == 0;
 }
 
 apr_status_t fcgipm_listen_output(int *read_fd, int *write_fd, const char *runtime_dir, uint32_t pool,

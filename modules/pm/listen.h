@@ -26,6 +26,9 @@ void fcgipm_listen_dir_remove(const char *runtime_dir, uint32_t pool);
 /* A listening socket, close-on-exec. */
 apr_status_t fcgipm_listen_open(int *fd, const char *runtime_dir, uint32_t pool, uint32_t slot, uint32_t gid,
                                 fcgipm_fault_t *fault);
+/* For the next process in a place: what its predecessor has set on the socket, which they share, is undone.
+ * False: it was shut down and is of no use any more. */
+bool fcgipm_listen_renew(int fd);
 /* Both ends of the FIFO: *read_fd non-blocking, *write_fd for the worker (opened for reading and writing, so
  * that writing never fails while no manager reads). fresh: make a new one; else open the one that is there.
  */

@@ -12,11 +12,14 @@
 static bool parse_stat(const char *text, fcgipm_pidfd_stat_t *out)
 {
     const char *at = strrchr(text, ')');
-    int ppid, pgrp, session;
+    int ppid, pgrp, session, threads;
     if (!at ||
-        sscanf(at + 1, " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
-               &out->state, &ppid, &pgrp, &session, &out->start_time) != 5)
+        sscanf(at + 1, " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d %*d %" SCNu64,
+               &out->state, &ppid, &pgrp, &session, &threads, &out->start_time) != 6)
         return false;
+    /* A first thread that has ended stays as a zombie until the last one has: who ends his first one is not
+     * gone. */
+    out->dead = (out->state == 'Z' || out->state == 'X') && threads <= 1;
     out->ppid = ppid;
     out->pgrp = pgrp;
     out->session = session;
@@ -54,8 +57,7 @@ int fcgipm_pidfd_find(pid_t pid, uint64_t start_time)
     if (fd < 0)
         return -1;
     /* opened first: what is read now is of the process that we hold, or of none */
-    if (fcgipm_pidfd_stat(pid, &stat) && stat.start_time == start_time && stat.state != 'Z' &&
-        stat.state != 'X')
+    if (fcgipm_pidfd_stat(pid, &stat) && stat.start_time == start_time && !stat.dead)
         return fd;
     close(fd);
     errno = ESRCH;

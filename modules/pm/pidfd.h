@@ -12,7 +12,8 @@
 
 typedef struct fcgipm_pidfd_stat {
     pid_t ppid, pgrp, session;
-    char state;          /* 'Z' and 'X': dead */
+    char state;          /* of its first thread: 'Z' if that has ended */
+    bool dead;           /* the process has: no other thread is left either */
     uint64_t start_time; /* clock ticks since boot */
 } fcgipm_pidfd_stat_t;
 

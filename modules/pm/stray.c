@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "pm/pidfd.h"
 
@@ -50,14 +49,31 @@ static bool marked(pid_t pid, const char *mark)
     return false;
 }
 
+/* A number of /proc/PID/status; -1: it is not there. The owner of /proc/PID says nothing: it is root for
+ * whoever does not want to be dumped. */
+static long status_number(pid_t pid, const char *name)
+{
+    char path[40], text[4096];
+    const char *at;
+    ssize_t n;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    at = strstr(text, name); /* the name in the first line has no line end in it */
+    return at ? strtol(at + strlen(name), NULL, 10) : -1;
+}
+#define REAL_UID   "\nUid:\t"
+#define TRACER_PID "\nTracerPid:\t"
+#define PROCESS    "\nTgid:\t"
+
 static bool user_fits(const fcgipm_stray_t *what, pid_t pid)
 {
-    char path[40];
-    struct stat st;
-    snprintf(path, sizeof path, "/proc/%d", (int)pid);
-    if (stat(path, &st) != 0)
-        return false;
-    return what->any_uid ? st.st_uid != 0 || geteuid() != 0 : st.st_uid == what->uid;
+    long uid = status_number(pid, REAL_UID);
+    return uid >= 0 && (what->any_uid ? uid != 0 || geteuid() != 0 : uid == (long)what->uid);
 }
 
 static bool matches(const fcgipm_stray_t *what, pid_t pid, const fcgipm_pidfd_stat_t *stat)
@@ -73,8 +89,8 @@ static bool matches(const fcgipm_stray_t *what, pid_t pid, const fcgipm_pidfd_st
 static bool kill_if(const fcgipm_stray_t *what, pid_t pid)
 {
     fcgipm_pidfd_stat_t stat;
-    if (pid <= 1 || pid == getpid() || pid == getppid() || !fcgipm_pidfd_stat(pid, &stat) ||
-        stat.state == 'Z' || stat.state == 'X' || !matches(what, pid, &stat))
+    if (pid <= 1 || pid == getpid() || pid == getppid() || !fcgipm_pidfd_stat(pid, &stat) || stat.dead ||
+        !matches(what, pid, &stat))
         return false;
     if (what->spare && what->spare(what->ctx, pid))
         return false;
@@ -82,6 +98,25 @@ static bool kill_if(const fcgipm_stray_t *what, pid_t pid)
     if (fd < 0)
         return false;
     bool killed = fcgipm_pidfd_kill(fd, SIGKILL) == 0;
+    close(fd);
+    return killed;
+}
+
+bool fcgipm_stray_untrace(pid_t pid)
+{
+    fcgipm_pidfd_stat_t stat;
+    long thread = status_number(pid, TRACER_PID),
+         tracer = thread > 1 ? status_number((pid_t)thread, PROCESS) : 0;
+    bool killed = false;
+    if (tracer <= 1 || tracer == getpid() || tracer == getppid() ||
+        (geteuid() == 0 && status_number((pid_t)tracer, REAL_UID) == 0) ||
+        !fcgipm_pidfd_stat((pid_t)tracer, &stat))
+        return false;
+    int fd = fcgipm_pidfd_find((pid_t)tracer, stat.start_time);
+    if (fd < 0)
+        return false;
+    if (status_number(pid, TRACER_PID) == thread) /* read again: so it is still the process that we hold */
+        killed = fcgipm_pidfd_kill(fd, SIGKILL) == 0;
     close(fd);
     return killed;
 }

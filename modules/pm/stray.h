@@ -25,6 +25,9 @@ typedef struct fcgipm_stray {
 
 /* This process gets what its descendants leave behind. */
 void fcgipm_stray_collect(void);
+/* KILL whoever traces `pid`, but not root: as long as he does not want to know, a parent is not told that its
+ * child has ended. */
+bool fcgipm_stray_untrace(pid_t pid);
 /* KILL all that match, once over /proc; how many. */
 unsigned fcgipm_stray_kill(const fcgipm_stray_t *what);
 #endif

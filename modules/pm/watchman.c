@@ -231,7 +231,7 @@ static bool any_child(const fcgipm_manager_t *m)
         pid_t pid = (pid_t)fcgipm_atom_peek(&m->board->child[i].pid);
 
         if (pid > 1 && pid != getpid() && fcgipm_pidfd_stat(pid, &stat) && stat.ppid == getppid() &&
-            stat.state != 'Z')
+            !stat.dead)
             return true;
     }
     return false;

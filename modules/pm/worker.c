@@ -15,6 +15,7 @@
 #include "pm/pidfd.h"
 #include "pm/ready.h"
 #include "pm/seats.h"
+#include "pm/stray.h"
 #include "share/board.h"
 #include "share/stat.h"
 
@@ -122,6 +123,8 @@ static apr_status_t open_places(fcgipm_worker_t *w, int *write_fd, fcgipm_fault_
     fcgipm_manager_t *m = w->app->manager;
     apr_status_t rv = fcgipm_listen_dir(m->runtime_dir, w->app->index, m->gid, fault);
 
+    if (w->listen_fd >= 0 && !fcgipm_listen_renew(w->listen_fd))
+        close_fd(&w->listen_fd);
     if (rv == APR_SUCCESS && w->listen_fd < 0)
         rv = fcgipm_listen_open(&w->listen_fd, m->runtime_dir, w->app->index, w->slot, m->gid, fault);
     if (rv == APR_SUCCESS)
@@ -150,9 +153,9 @@ static void not_born(fcgipm_worker_t *w, const fcgipm_fault_t *fault)
 
 bool fcgipm_worker_owed(const fcgipm_worker_t *w)
 {
-    struct pollfd fd = {.fd = w->listen_fd, .events = POLLIN};
+    struct pollfd fd = {.fd = w->listen_fd, .events = POLLIN | POLLRDHUP};
 
-    return fd.fd >= 0 && poll(&fd, 1, 0) > 0;
+    return fd.fd >= 0 && poll(&fd, 1, 0) > 0 && fd.revents == POLLIN; /* else it was shut */
 }
 
 /* Nothing of the last process in this place is left. */
@@ -876,6 +879,10 @@ static int64_t tend_ending(fcgipm_worker_t *w)
                "pool %s slot %u pid %d: did not end after TERM (FcgiTimeout stop=): KILL",
                w->app->setting->name, w->slot, (int)w->pid);
     signal_group(w, SIGKILL);
+    if (still_there(w) && fcgipm_stray_untrace(w->pid))
+        FCGIPM_LOG(420, FCGIPM_LOG_WARN, 0, w->app->setting->scope,
+                   "pool %s slot %u pid %d: the process that traced it and held its end back is killed",
+                   w->app->setting->name, w->slot, (int)w->pid);
     w->kill_at_us = m->now + 1000000;
     return w->kill_at_us;
 }
