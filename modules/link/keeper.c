@@ -17,6 +17,7 @@
 #include "core/clock.h"
 #include "link/link.h"
 #include "link/peer.h"
+#include "share/wake.h"
 
 #define DISCARD_SIZE 65536
 #define DISCARD_MAX  4 /* blocks per turn: one endless answer must not starve the others */
@@ -294,7 +295,8 @@ static void keeper_event(fcgipm_link_t *link, const struct epoll_event *ev, unsi
         counter_read(fd);
         lingers_watch(link);
     } else if (fd == link->wake_fd) {
-        counter_read(fd);
+        if (!fcgipm_wake_heard(fd))
+            epoll_ctl(link->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
         close_lost(link);
         fcgipm_parked_look(link);
     } else if ((l = linger_find(link, fd)) != NULL) {

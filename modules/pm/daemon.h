@@ -21,7 +21,7 @@ typedef struct fcgipm_daemon_env {
     int orders_fd;       /* manager's end, share/msg.h */
     int requests_fd;     /* manager's end */
     int board_fd;        /* of the board's memory, passed to fcgipmctl; -1: none */
-    const int *wake_fds; /* eventfd per httpd child, see link/lease.h */
+    const int *wake_fds; /* the bell of each httpd child, share/wake.h */
     unsigned wake_count;
     const unsigned char *world; /* first configuration (borrowed) */
     size_t world_len;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -56,10 +55,11 @@ typedef struct fcgipm_guard_root {
 } fcgipm_guard_root_t;
 #define GUARD_MAGIC 0x66706d47u
 /* Made of whatever must be equal for two builds to share the regions. */
+#define GUARD_CHANNELS 2u /* what the descriptors in here are: 2 = the bells are sockets */
 #define GUARD_LAYOUT                                                                                         \
-    ((uint32_t)(FCGIPM_BOARD_VERSION * 2654435761u ^ FCGIPM_REGISTRY_VERSION * 40503u ^                      \
-                (uint32_t)sizeof(fcgipm_board_t) ^ (uint32_t)sizeof(fcgipm_registry_t) << 8 ^                \
-                (uint32_t)sizeof(fcgipm_guard_state_t) << 16))
+    ((uint32_t)(GUARD_CHANNELS * 97u ^ FCGIPM_BOARD_VERSION * 2654435761u ^                                  \
+                FCGIPM_REGISTRY_VERSION * 40503u ^ (uint32_t)sizeof(fcgipm_board_t) ^                        \
+                (uint32_t)sizeof(fcgipm_registry_t) << 8 ^ (uint32_t)sizeof(fcgipm_guard_state_t) << 16))
 
 typedef struct fcgipm_guard_state {
     fcgipm_guard_root_t root;
@@ -421,7 +421,7 @@ static apr_status_t make_wakers(fcgipm_guard_state_t *state)
     if (state->wake_count > FCGIPM_CHILDREN_MAX)
         state->wake_count = FCGIPM_CHILDREN_MAX;
     for (unsigned i = 0; i < state->wake_count; i++) {
-        state->wake_fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        state->wake_fds[i] = fcgipm_wake_open();
         if (state->wake_fds[i] < 0)
             return APR_FROM_OS_ERROR(errno);
     }

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -18,6 +17,7 @@
 #include <apr_general.h>
 #include "link/link.h"
 #include "share/msg.h"
+#include "share/wake.h"
 
 #define POOL        3u
 #define OTHERS      1000u
@@ -156,7 +156,7 @@ static void run(uint32_t slots, unsigned others)
     if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, messages) != 0)
         die("socketpair");
     for (int i = 0; i < 8; i++)
-        wakes[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        wakes[i] = fcgipm_wake_open();
     pool_open(POOL, (fcgipm_geometry_t){0, slots, 0, 1, 0, 64});
     for (uint32_t i = 0; i < others; i++)
         pool_open(POOL + 1 + i, (fcgipm_geometry_t){1000 + i * 4, 4, 1000 + i * 4, 1, 1000 + i * 64, 64});

@@ -17,7 +17,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -30,6 +29,7 @@
 #include "link/exchange.h"
 #include "link/lease.h"
 #include "share/msg.h"
+#include "share/wake.h"
 
 #define POOL    3u
 #define OTHER   4u
@@ -195,7 +195,7 @@ static void rig_processes(unsigned count)
     control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, messages), 0);
     for (int i = 0; i < 8; i++)
-        wakes[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        assert_true((wakes[i] = fcgipm_wake_open()) >= 0);
     snprintf(path, sizeof path, "%s/p%u", dir, POOL);
     assert_int_equal(mkdir(path, 0700), 0);
     worker_count = count;
