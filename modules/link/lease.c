@@ -564,11 +564,20 @@ static void lease_empty(fcgipm_lease_t *lease)
     lease->fd = -1;
 }
 
+/* Somebody has written over the board, and the manager has thrown out what was no child's. */
+static void keep_row(const fcgipm_link_t *link)
+{
+    uint32_t none = 0;
+    if (link->child != FCGIPM_NO_CHILD && fcgipm_atom_peek(&link->env.board->child[link->child].pid) == 0)
+        fcgipm_atom_cas(&link->env.board->child[link->child].pid, &none, (uint32_t)getpid());
+}
+
 void fcgipm_attempt_begin(attempt_t *a, fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_wish_t *wish,
                           fcgipm_fault_t *fault)
 {
     int64_t now_us = fcgipm_clock_us();
     memset(a, 0, offsetof(attempt_t, address));
+    keep_row(link);
     a->link = link;
     a->wish = wish;
     a->lease = lease;

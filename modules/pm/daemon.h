@@ -10,6 +10,7 @@
  * the lifeline's EOF (stops every worker, removes sockets), on LEAVE (touches nothing), or by a signal.
  */
 #include <stdbool.h>
+#include <sys/types.h>
 #include <apr_pools.h>
 #include "share/layout.h"
 #include "share/world.h"
@@ -53,6 +54,13 @@ apr_status_t fcgipm_daemon_check_user(const fcgipm_setting_t *s, uint32_t uid, u
 apr_status_t fcgipm_daemon_try(const fcgipm_setting_t *s, uint32_t uid, uint32_t gid,
                                const fcgipm_global_t *global, apr_pool_t *pool, fcgipm_fault_t *fault);
 
+/* Rows of httpd's children that are none (any more): freed. parent: of httpd. Parent and manager. */
+void fcgipm_daemon_check_children(fcgipm_board_t *board, pid_t parent);
+/* A message (share/msg.h) of type BAD about this pool: look whether the board is as it should be. */
+#define FCGIPM_DAEMON_LOOK UINT32_MAX
+/* Make the runtime directory if there is none, and check that it and all above it is ours (see
+ * pm/listen.h). Parent, before it opens any file in it. */
+apr_status_t fcgipm_daemon_directory(const char *runtime_dir, fcgipm_fault_t *fault);
 /* Make and check the runtime directory (ours, not writable by others, no symlink) and stop what an earlier
  * instance left behind according to the registry, and in control groups (cgroup: FcgiCgroup as written, NULL:
  * Auto). Called by the parent before the first manager. uid/gid: httpd's user. */

@@ -199,20 +199,37 @@ static void on_request(fcgipm_manager_t *m, const fcgipm_msg_t *msg)
             fcgipm_manager_script(m, msg->path, msg->path_len);
         break;
     default: /* BAD and EMPTY: the turn of the loop itself looks at everything */
+        if (msg->type == FCGIPM_MSG_BAD && msg->pool == FCGIPM_DAEMON_LOOK)
+            m->mend_asked = true;
         break;
     }
+}
+
+/* Who is not heard asks again; honest children need not a tenth of it. */
+#define REQUESTS_US  100000
+#define REQUESTS_MAX 500
+
+static int64_t requests_full_until(const fcgipm_manager_t *m)
+{
+    return m->requests >= REQUESTS_MAX && m->now - m->requests_us < REQUESTS_US ? m->requests_us + REQUESTS_US
+                                                                                : 0;
 }
 
 static void on_requests(fcgipm_manager_t *m)
 {
     fcgipm_msg_t msg;
 
-    /* A flood must not keep us from the rest. */
-    for (int i = 0; i < 256; i++) {
+    if (m->now - m->requests_us >= REQUESTS_US) {
+        m->requests_us = m->now;
+        m->requests = 0;
+    }
+    /* A flood must not keep us from the rest, nor the processor from others. */
+    for (int i = 0; i < 256 && m->requests < REQUESTS_MAX; i++) {
         apr_status_t rv = fcgipm_msg_receive(m->env->requests_fd, &msg);
 
         if (APR_STATUS_IS_EAGAIN(rv))
             return;
+        m->requests++;
         if (rv == APR_SUCCESS && !m->stopping) {
             msg.path[FCGIPM_MSG_PATH_MAX - 1] = '\0';
             on_request(m, &msg);
@@ -274,13 +291,16 @@ static size_t count_workers(const fcgipm_manager_t *m)
 static size_t gather(fcgipm_manager_t *m, struct pollfd *fds, watch_t *watches)
 {
     size_t count = FD_FIXED;
-    int64_t full_us = m->notify_after_us;
+    int64_t full_us = m->notify_after_us, requests_us = requests_full_until(m);
 
     m->again_us = full_us > m->now ? full_us : INT64_MAX;
+    if (requests_us && requests_us < m->again_us)
+        m->again_us = requests_us;
     fds[FD_SIGNALS] = (struct pollfd){.fd = m->signal_fds[0], .events = POLLIN};
     fds[FD_LIFELINE] = (struct pollfd){.fd = m->stopping ? -1 : m->env->lifeline_fd, .events = POLLIN};
     fds[FD_ORDERS] = (struct pollfd){.fd = m->stopping ? -1 : m->env->orders_fd, .events = POLLIN};
-    fds[FD_REQUESTS] = (struct pollfd){.fd = m->stopping ? -1 : m->env->requests_fd, .events = POLLIN};
+    fds[FD_REQUESTS] =
+        (struct pollfd){.fd = m->stopping || requests_us ? -1 : m->env->requests_fd, .events = POLLIN};
     fds[FD_NOTIFY] = (struct pollfd){.fd = full_us > m->now ? -1 : m->notify_fd, .events = POLLIN};
     for (unsigned i = 0; i <= FCGIPM_CONTROL_PEERS; i++)
         fds[FD_CONTROL + i] = (struct pollfd){.fd = fcgipm_control_fd(m->control, i), .events = POLLIN};
@@ -325,6 +345,8 @@ static int64_t tend_all(fcgipm_manager_t *m)
     if ((at = fcgipm_control_tend(m->control)) < next)
         next = at;
     if ((at = fcgipm_cgroup_tend(m->cgroup, m->now)) < next)
+        next = at;
+    if ((at = fcgipm_mend_tend(m)) < next)
         next = at;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i]) {

@@ -139,6 +139,10 @@ struct fcgipm_manager {
     struct fcgipm_slow *slow;
     int notify_fd;
     int64_t notify_after_us; /* anybody can write there: not more often than so */
+    int64_t requests_us;     /* this window of httpd's children's messages, ... */
+    unsigned requests;       /* ... and how many it has had */
+    bool mend_asked;         /* to look at the board */
+    int64_t mended_us, mend_told_us;
     int64_t again_us;        /* what was left out of this turn's poll is looked at then */
     uint64_t oom_kills;      /* of the kernel, as last seen */
     fcgipm_cgroup_t *cgroup; /* NULL: without control groups */
@@ -214,6 +218,12 @@ void fcgipm_alive_look(fcgipm_worker_t *w);
 int64_t fcgipm_watchman_tend(fcgipm_manager_t *m);
 /* Further processes that app may start now. */
 uint32_t fcgipm_watchman_room(const fcgipm_app_t *app);
+
+/* --- mend.c: a board that was written over --- */
+/* Is it as it should be? If not it is written anew. */
+void fcgipm_mend_look(fcgipm_manager_t *m);
+/* The same if somebody has asked for it, and not too often; when it wants to be called next. */
+int64_t fcgipm_mend_tend(fcgipm_manager_t *m);
 
 /* --- notify.c --- */
 /* NOTIFY_SOCKET: made in the runtime directory; -1 if it cannot be. */

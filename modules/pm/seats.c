@@ -72,11 +72,15 @@ static bool hopeless(const fcgipm_board_t *board, uint64_t word)
     return owner >= FCGIPM_CHILDREN_MAX || fcgipm_atom_peek(&board->child[owner].pid) == 0;
 }
 
-void fcgipm_seats_mend(fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot)
+uint32_t fcgipm_seats_mend(fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot)
 {
+    uint32_t count = 0;
     for (uint32_t rank = 0; rank < g->concurrency; rank++)
-        if (hopeless(board, fcgipm_atom_peek(seat_at(board, g, slot, rank))))
+        if (hopeless(board, fcgipm_atom_peek(seat_at(board, g, slot, rank)))) {
             shut(seat_at(board, g, slot, rank));
+            count++;
+        }
+    return count;
 }
 
 bool fcgipm_seats_closed(const fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot)

@@ -17,8 +17,8 @@ void fcgipm_seats_shut(fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32
 /* A manager that died while it offered a seat still owns it. */
 void fcgipm_seats_inherit(fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot);
 /* Words that no process will ever move again (only a scribbler makes them): shut, so that they can be opened
- * anew. */
-void fcgipm_seats_mend(fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot);
+ * anew. How many. */
+uint32_t fcgipm_seats_mend(fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot);
 bool fcgipm_seats_closed(const fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot);
 /* Seats with a request in them. */
 uint32_t fcgipm_seats_busy(const fcgipm_board_t *board, const fcgipm_geometry_t *g, uint32_t slot);

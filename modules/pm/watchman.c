@@ -291,6 +291,7 @@ int64_t fcgipm_watchman_tend(fcgipm_manager_t *m)
     at = due(m, &m->stopped_at_us, STOPPED_US, &is_due);
     if (is_due) {
         each_worker(m, fcgipm_alive_look);
+        fcgipm_mend_look(m);
         m->oom_kills = fcgipm_memory_oom_kills(); /* older ones explain no death that is still to come */
     }
     return at < next ? at : next;

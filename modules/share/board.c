@@ -16,9 +16,11 @@
 
 apr_status_t fcgipm_board_create(fcgipm_board_t **board, int *fd, fcgipm_fault_t *fault)
 {
-    int memory = memfd_create("fcgipm-board", MFD_CLOEXEC);
+    int memory = memfd_create("fcgipm-board", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     void *at = MAP_FAILED;
-    if (memory >= 0 && ftruncate(memory, sizeof **board) == 0)
+    /* Whoever gets hold of it can write, but not take it away below those who have it mapped. */
+    if (memory >= 0 && ftruncate(memory, sizeof **board) == 0 &&
+        fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         at = mmap(NULL, sizeof **board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory, 0);
     int error = errno;
     if (memory >= 0 && (at == MAP_FAILED || !fd))
@@ -30,11 +32,18 @@ apr_status_t fcgipm_board_create(fcgipm_board_t **board, int *fd, fcgipm_fault_t
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     *board = at;
-    (*board)->magic = FCGIPM_BOARD_MAGIC;
-    (*board)->version = FCGIPM_BOARD_VERSION;
-    (*board)->size = sizeof **board;
+    fcgipm_board_sign(*board);
     fcgipm_atom_set(&(*board)->started_us, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
     return APR_SUCCESS;
+}
+
+bool fcgipm_board_sign(fcgipm_board_t *board)
+{
+    bool other = !fcgipm_board_ok(board);
+    board->magic = FCGIPM_BOARD_MAGIC;
+    board->version = FCGIPM_BOARD_VERSION;
+    board->size = sizeof *board;
+    return other;
 }
 
 bool fcgipm_board_ok(const fcgipm_board_t *board)

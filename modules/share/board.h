@@ -15,6 +15,9 @@
 /* Shared memory without a name, page aligned, zero but for the header; lives until the process unmaps it or
  * ends, is inherited by fork. *fd (may be NULL): its descriptor, close-on-exec, for fcgipmctl. */
 apr_status_t fcgipm_board_create(fcgipm_board_t **board, int *fd, fcgipm_fault_t *fault);
+/* Write the header; for who knows by other means that the region is of this build. True: another one was
+ * there. */
+bool fcgipm_board_sign(fcgipm_board_t *board);
 /* True if the region was made by this build. */
 bool fcgipm_board_ok(const fcgipm_board_t *board);
 

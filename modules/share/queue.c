@@ -300,6 +300,17 @@ void fcgipm_queue_wake_all(fcgipm_board_t *board, const fcgipm_geometry_t *g)
             fcgipm_wake_all(cell_futex(board, i));
 }
 
+void fcgipm_queue_clear(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g)
+{
+    for (uint32_t i = g->cell_first; i < g->cell_first + g->cell_count; i++)
+        if (fcgipm_atom_get(&board->cell[i])) {
+            fcgipm_atom_set(&board->cell[i], 0);
+            fcgipm_wake_all(cell_futex(board, i));
+        }
+    fcgipm_atom_put(&board->pool[pool].waiting, 0);
+    queue_mark(&board->pool[pool]);
+}
+
 uint32_t fcgipm_queue_ahead(const fcgipm_board_t *board, const fcgipm_geometry_t *g, uint64_t ticket)
 {
     uint32_t count = 0;

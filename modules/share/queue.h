@@ -48,6 +48,8 @@ static inline bool fcgipm_cell_same(uint64_t a, uint64_t b)
     return ((a ^ b) & ~FCGIPM_CELL_PARKED) == 0;
 }
 
+/* Manager: nobody waits any more; who did finds his cell empty and looks for a place anew. */
+void fcgipm_queue_clear(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g);
 /* Join the queue of `pool`. *cell is the cell's index, *word its word. limit: places, at most the geometry's
  * cell_count. False: full. */
 bool fcgipm_queue_join(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, uint32_t limit,

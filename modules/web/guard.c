@@ -436,9 +436,9 @@ static apr_status_t make_registry(fcgipm_guard_state_t *state, const char *dir, 
     bool leftover = false;
     apr_status_t rv;
 
-    if (mkdir(dir, 0711) < 0 && errno != EEXIST)
-        return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(errno), "runtime directory",
-                                "cannot make FcgiRuntimeDir %s", dir);
+    /* First: a file must not be made, nor opened, where a link or somebody else's directory leads to. */
+    if ((rv = fcgipm_daemon_directory(dir, fault)) != APR_SUCCESS)
+        return rv;
     rv = fcgipm_registry_open(&state->registry, &state->registry_fd, &leftover, path, wait_us, fault);
     if (rv != APR_SUCCESS)
         return rv;
@@ -755,10 +755,8 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
 /* What a child must not hold: it could keep a dead parent's lifeline open, or read the registry. */
 static void drop_parents_things(fcgipm_guard_state_t *state)
 {
-    for (fcgipm_guard_root_t *r = state->root.previous; r; r = r->previous) {
-        close_once(&r->lifeline_fd); /* this process has a copy of all that */
-        close_once(&r->orders_fd);
-    }
+    for (fcgipm_guard_root_t *r = state->root.previous; r; r = r->previous)
+        let_go(r); /* this process has a copy of all that: the registry of a replaced module, too */
     close(state->lifeline[0]);
     close(state->lifeline[1]);
     close(state->orders[0]);
@@ -782,6 +780,7 @@ void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s)
     fcgipm_async_child_init(s, fcgipm_directive_server(s)->global.async);
     fcgipm_spool_limit(fcgipm_portion_memory(s));
     fcgipm_portion_prepare(pchild, s);
+    fcgipm_board_sign(state->board); /* it is ours, the layout says; another child may have written over it */
     env = (fcgipm_link_env_t){.board = state->board,
                               .requests_fd = state->requests[1],
                               .wake_fds = state->wake_fds,
@@ -794,8 +793,16 @@ void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s)
 
 void fcgipm_guard_child_gone(pid_t pid)
 {
-    if (guard_state && guard_state->registry)
-        fcgipm_board_child_gone(guard_state->board, guard_state->registry, pid);
+    fcgipm_guard_state_t *state = guard_state;
+    fcgipm_msg_t look = {.version = FCGIPM_MSG_VERSION, .type = FCGIPM_MSG_BAD, .pool = FCGIPM_DAEMON_LOOK};
+
+    if (!state || !state->registry)
+        return;
+    fcgipm_board_child_gone(state->board, state->registry, pid);
+    /* It may have ended because it, or who had it in hand, wrote where it must not; before the next one is
+     * made. */
+    fcgipm_daemon_check_children(state->board, state->parent);
+    fcgipm_msg_send(state->requests[1], &look);
 }
 
 fcgipm_link_t *fcgipm_guard_link(void)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/portion.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include <ap_mpm.h>
@@ -93,9 +94,28 @@ const fcgipm_share_t *fcgipm_portion_of(const fcgipm_match_t *match)
 
 /* --- where only some requests hold a thread --- */
 
-static apr_status_t leave(void *counter)
+/* What counts is ours; the board shows it. Others may have written over that. */
+static pthread_mutex_t held_mutex = PTHREAD_MUTEX_INITIALIZER;
+static uint16_t held[FCGIPM_POOLS_MAX];
+
+static void count_held(fcgipm_atom16_t *shown, uint16_t *own, int change)
 {
-    fcgipm_atom_sub((fcgipm_atom16_t *)counter, 1);
+    pthread_mutex_lock(&held_mutex);
+    *own = (uint16_t)(*own + change);
+    fcgipm_atom_set(shown, *own);
+    pthread_mutex_unlock(&held_mutex);
+}
+
+typedef struct holding {
+    fcgipm_atom16_t *shown;
+    uint16_t *own;
+} holding_t;
+
+static apr_status_t leave(void *ctx)
+{
+    const holding_t *holding = ctx;
+
+    count_held(holding->shown, holding->own, -1);
     return APR_SUCCESS;
 }
 
@@ -114,12 +134,16 @@ bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_bo
 {
     const fcgipm_share_t *share = match->script ? &script_share : &match->pool->share;
     const char *key = apr_psprintf(pool, "fcgipm-held-%u", index);
+    holding_t *holding;
     uint32_t all = 0;
 
-    if (!fcgipm_async_active() || child >= FCGIPM_CHILDREN_MAX || counted_before(key, pool))
+    if (!fcgipm_async_active() || child >= FCGIPM_CHILDREN_MAX || index >= FCGIPM_POOLS_MAX ||
+        counted_before(key, pool))
         return true;
-    fcgipm_atom_add(&board->held[child][index], 1);
-    apr_pool_cleanup_register(pool, &board->held[child][index], leave, apr_pool_cleanup_null);
+    holding = apr_palloc(pool, sizeof *holding);
+    *holding = (holding_t){.shown = &board->held[child][index], .own = &held[index]};
+    count_held(holding->shown, holding->own, 1);
+    apr_pool_cleanup_register(pool, holding, leave, apr_pool_cleanup_null);
     if (fcgipm_board_held(board, index) > share->threads) {
         fcgipm_fault_set(fault, APR_EBUSY, "queue",
                          "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)", match->name,

@@ -443,7 +443,8 @@ sub is_steady {
     return "manager: $now->{fifo} pipes of $workers workers" if $now->{fifo} > $workers;
     return "manager: $now->{socket} sockets, $first->{socket} without the workers' at the start" if $now->{socket} - $workers > $first->{socket};
     return "manager: $now->{other} other descriptors, $first->{other} at the start" if $now->{other} > $first->{other};
-    return 'manager: a zombie' if grep { proc_file($_, 'stat') =~ /^\d+ \(.*\) Z \Q$manager\E /s } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
+    # (with a further thread it is none: only its first one has ended)
+    return 'manager: a zombie' if grep { proc_file($_, 'stat') =~ /^\d+ \(.*\) Z \Q$manager\E (?:\S+ ){15}[01] /s } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
     my $parent = descriptors($self->{pid});
     return "parent: $parent->{other} + $parent->{socket} descriptors" if $parent->{other} + $parent->{socket} > $self->{parent_fds} + 2;
     for my $child ($self->children) {
