@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+# An application that has been taken over (t/apps/hostile.c): what it floods is bounded, what it tries against others
+# fails, what it forks and hides is ended with it, its neighbour is served exactly all the while. And what lies in the way
+# of the runtime directory's files at the start is never followed. (Hostile answers: t/44-answers.t, t/46-wire.t; what a
+# process inherits: t/65-shut-in.t; deaf to TERM: t/63-stop.t.)
+use strict;
+use warnings;
+use lib 't/lib';
+use Test::More;
+use Time::HiRes qw(time sleep);
+use Fcgipm;
+
+my $actor = app_built('actor.c');
+my $hostile = app_built('hostile.c');
+my ($evil, $other) = $> ? ('', '') : ("    FcgiUser nobody nogroup\n", "    FcgiUser daemon daemon\n");
+my $slow = ($ENV{FCGIPM_BUILD} // '') =~ /asan/;
+my @pools = qw(look flood notify spoil says mute escape headless hidden tracer);
+my %more = (
+    says => "    FcgiReady Notify\n", mute => "    FcgiReady Notify\n    FcgiTimeout start=120s stop=1s\n",
+    map { $_ => "    FcgiTimeout stop=1s\n" } qw(escape headless hidden tracer));
+my $h = Fcgipm->httpd(
+    expect_log => [qr/FPM030[12]/, qr/FPM031[5678]/, qr/FPM0420/, qr/FPM0616/, qr/FPM060[0-3]/],
+    conf => join('', map { "<FcgiServer $_>\n    FcgiCommand $hostile $_\n${evil}    FcgiProcesses 1\n" . ($more{$_} // '')
+            . "</FcgiServer>\n<Location \"/$_\">\n    FcgiPass $_\n</Location>\n" } @pools) . <<"EOC");
+<FcgiServer neighbour>
+    FcgiCommand $actor
+${other}    FcgiProcesses 2
+</FcgiServer>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
+<Location "/neighbour">
+    FcgiPass neighbour
+</Location>
+EOC
+my $want = join '', map { $_ % 64 == 63 ? "\n" : chr(ord('a') + $_ % 26) } 0 .. 19_999;
+my $exact = sub { $_[0]{status} == 200 && $_[0]{complete} && $_[0]{body} eq $want };
+my $run = $h->root . '/run';
+sub ready { my ($pool) = @_; return ($h->status($pool) // {})->{ready} // 0 }
+# Also one whose first thread has ended.
+sub lives { return grep { do { local $/; open my $f, '<', $_ or next; <$f> // '' } =~ /^\d+ \(.*\) [^ZX]/s } glob "/proc/$_[0]/task/*/stat" }
+sub strays { return grep { Fcgipm::proc_file($_, 'comm') eq "hostile-stray\n" && lives($_) } map { m{/proc/(\d+)} } glob '/proc/[0-9]*' }
+sub cpu_ms { my @f = split ' ', Fcgipm::proc_file($_[0], 'stat') =~ s/^.*\) //sr; return 10 * ($f[11] + $f[12]) }
+# What the neighbour's clients see while something is done.
+sub meanwhile {
+    my ($seconds, $act) = @_;
+    my $join = $h->load(path => '/neighbour?size=20000', clients => 2, seconds => $seconds, background => 1, check => $exact);
+    my $manager = $h->manager;
+    my ($cpu, $begin) = (cpu_ms($manager), time);
+    $act->();
+    my $sum = $join->();
+    my $share = (cpu_ms($manager) - $cpu) / (1000 * (time - $begin));
+    cmp_ok $sum->{sent}, '>', 20, 'the neighbour is asked';
+    is $sum->{ok}, $sum->{sent}, 'and answers exactly' or diag explain $sum;
+    is $h->manager, $manager, 'the manager is the same';
+    cmp_ok $share, '<', $slow ? 0.9 : 0.4, sprintf 'and uses %.0f %% of a processor', 100 * $share;
+}
+wait_for { my $n = 0; $n += ready($_) for @pools, 'neighbour'; $n == @pools + 1 } 20, 'all run but the mute one';
+my %pid = map { my @w = $h->workers($_); $_ => $w[0] } @pools, 'neighbour';
+
+subtest 'what it can reach' => sub {
+    plan skip_all => 'needs root' if $>;
+    my $dir = "$run/p" . $h->status('neighbour')->{index};
+    my ($child) = $h->children;
+    my @targets = ($h->pid, $h->manager, $child, $pid{neighbour});
+    my $r = $h->get('/look?do=look&' . join '&', "dir=$run", "dir=$dir", (map { "sock=$_" } "$dir/s0.sock", "$dir/s0.out", "$run/control", "$run/registry", "$run/notify"),
+        map { "pid=$_" } @targets);
+    is $r->{status}, 200, 'it has looked';
+    my @lines = split /\n/, $r->{body};
+    cmp_ok scalar(@lines), '>', 60, 'at much';
+    is join("\n", grep { / 0$/ && !/^descriptor / } @lines), '', 'and reached nothing';
+    is join("\n", grep { /^descriptor / && !m{^descriptor (?:0 socket:|[12] \Q$run\E/p\d+/s0\.out$|\d+ socket:)} } @lines), '', 'no descriptor but its own';
+    is scalar(grep { /^descriptor / } @lines), 4, 'four of them: its socket, its output twice, the connection';
+    ok Fcgipm::alive($_), "process $_ lives" for @targets;
+};
+
+subtest 'floods of output' => sub {
+    my $lines = () = $h->log =~ /FPM0302: pool flood /g;
+    my $size = length $h->log;
+    meanwhile(4, sub { is $h->get('/flood?do=flood&s=4')->{body}, "hello from flood\n", 'it floods, and serves' });
+    $lines = (() = $h->log =~ /FPM0302: pool flood /g) - $lines;
+    cmp_ok $lines, '>', 20, 'it is heard';
+    cmp_ok $lines, '<=', 7 * 51, "but not without end: $lines lines";
+    cmp_ok length($h->log) - $size, '<', 7 * 51 * 4 * 512, 'nor without end of line';
+    like $h->log, qr/FPM0301: pool flood .* more lines of output dropped/, 'and it is said';
+};
+
+subtest 'floods of notifications' => sub {
+    meanwhile(4, sub {
+        is $h->get("/notify?do=notify&s=4&sock=$run/notify")->{body}, "hello from notify\n", 'it floods, and serves';
+        my ($status, $said) = $h->ctl('restart', 'says', '--timeout=10');
+        is $status, 0, 'who says READY=1 is heard' or diag $said;
+    });
+    is ready('mute'), 0, 'what another says makes nobody ready';
+    is $h->get('/says')->{status}, 200, 'and it serves';
+};
+
+subtest 'what its successor inherits' => sub {
+    $h->get('/spoil?do=spoil', timeout => 20);
+    wait_for { $h->get('/spoil')->{status} == 200 } 5, 'the next process serves';
+    isnt +($h->workers('spoil'))[0], $pid{spoil}, 'which is another one';
+    like $h->get('/spoil')->{body}, qr/^hello from spoil/, 'with a socket that is whole' for 1 .. 5;
+};
+
+subtest 'who got away' => sub {
+    plan skip_all => 'needs root' if $>;
+    my @before = strays();
+    is scalar(@before), 4, 'four have got away' or diag "@before";
+    meanwhile(5, sub {
+        for my $pool (qw(hidden tracer)) {
+            my ($status, $said) = $h->ctl('restart', $pool, '--timeout=15');
+            is $status, 0, "$pool: restart" or diag $said;
+            wait_for { !grep { $_ == $pid{$pool} } $h->workers($pool) } 5, "$pool: the old one is gone";
+            like $h->get("/$pool")->{body}, qr/^hello/, "$pool: the new one serves";
+        }
+    });
+    my %now = map { $_ => 1 } strays();
+    wait_for { %now = map { $_ => 1 } strays(); (grep { $now{$_} } @before) <= 2 } 5, 'with their processes they have gone';
+    is scalar(grep { $now{$_} } @before), 2, 'but the two that nothing ties to a pool';
+    my $begin = time;
+    $h->stop;
+    cmp_ok time - $begin, '<', 12, 'httpd stops in time';
+    is join(' ', strays()), '', 'and nothing is left';
+};
+$h->stop if $h->pid;
+
+# --- what lies in the way ---
+SKIP: {
+    skip 'needs root', 1 if $>;
+    my $dir = "/tmp/fcgipm-way-$$";
+    my $victim = "/tmp/fcgipm-victim-$$";
+    my $put = sub { open my $f, '>', $_[0] or die "$_[0]: $!"; print {$f} "precious\n"; close $f };
+    my $fresh = sub {
+        system 'rm', '-rf', $dir, $victim;
+        mkdir $dir;
+        chmod 0711, $dir;
+        mkdir $victim;
+        chmod 0755, $victim;
+        $put->("$victim/s0.sock");
+        $put->("$victim/file");
+    };
+    my $state = sub { return join ' ', map { sprintf '%s %o %d %d %d', $_, (lstat)[2, 4, 5, 7] } $victim, glob "$victim/*" };
+    my $conf = "FcgiRuntimeDir $dir\n<FcgiServer c>\n    FcgiCommand $actor\n    FcgiProcesses 1\n</FcgiServer>\n<Location \"/c\">\n    FcgiPass c\n</Location>\n";
+    # Each: how it gets there, and what comes of it: an error at the start, a pool that does not start, or all is well.
+    my @cases = (
+        'a runtime directory of another user' => sub { chown 65534, 65534, $dir } => qr/must belong to uid 0/,
+        'a file in its place' => sub { rmdir $dir; $put->($dir) } => qr/is not a directory but a file/,
+        'a directory above that others can write' => sub { $dir .= '/up/run'; mkdir $dir =~ s{/run$}{}r; chmod 0777, $dir =~ s{/run$}{}r; } => qr/above it belongs to or is writable by others/,
+        'a registry that is a symbolic link' => sub { symlink "$victim/file", "$dir/registry" } => qr/symbolic link/,
+        'a registry of another user' => sub { $put->("$dir/registry"); chmod 0600, "$dir/registry"; chown 65534, 65534, "$dir/registry" } => qr/must belong to uid 0 with mode 0600/,
+        'a registry that others can write' => sub { $put->("$dir/registry"); chmod 0666, "$dir/registry" } => qr/must belong to uid 0 with mode 0600/,
+        'a registry with a second name' => sub { link "$victim/file", "$dir/registry"; chmod 0600, "$victim/file" } => qr/has a second link/,
+        'a pool directory that is a symbolic link' => sub { symlink $victim, "$dir/p0" } => 'refused',
+        'a pool directory that is a file' => sub { $put->("$dir/p0") } => 'refused',
+        'a pool directory of another user' => sub { mkdir "$dir/p0"; chown 65534, 65534, "$dir/p0"; symlink "$victim/file", "$dir/p0/s0.sock" } => 'served',
+        'links in the place of sockets' => sub { mkdir "$dir/p0"; symlink "$victim/s0.sock", "$dir/p0/$_" for qw(s0.sock s0.sock.new s0.out); symlink "$victim/file", "$dir/$_" for qw(control notify) } => 'served',
+    );
+    while (my ($what, $make, $comes) = splice @cases, 0, 3) {
+        subtest $what => sub {
+            $dir = "/tmp/fcgipm-way-$$";
+            $fresh->();
+            $make->();
+            my $before = $state->();
+            my $h = eval { Fcgipm->httpd(leave => 1, conf => $conf =~ s/FcgiRuntimeDir \S+/FcgiRuntimeDir $dir/r) };
+            if (ref $comes) {
+                ok !$h, 'httpd does not start';
+                like $@, $comes, 'and says why';
+            } elsif ($comes eq 'served') {
+                ok $h, 'httpd starts' or diag $@;
+                wait_for { $h->get('/c')->{status} == 200 } 10, 'and serves';
+            } else {
+                ok $h, 'httpd starts' or diag $@;
+                ok $h->wait_log(qr/FPM0316: pool c .*is not a directory of ours/, 10), 'but not the pool';
+            }
+            $h->stop if $h;
+            is $state->(), $before, 'what is not ours is as it was';
+        };
+    }
+    system 'rm', '-rf', "/tmp/fcgipm-way-$$", $victim;
+}
+done_testing;
