@@ -108,3 +108,57 @@ my %mux = (
     'wrong-type'  => "\x01" . begin_request(1, 0),
 );
 seed('mux', $_, $mux{$_}) for sort keys %mux;
+
+# --- the manager: lists of steps, see fuzz_pm.c ---
+my $up = "\6\4\10";    # processes become ready, time goes by
+sub head_of { my ($row, $offset, $bytes) = @_; return pack('CCCC', 1, $row, $offset, length $bytes) . $bytes }
+sub wish { return pack('CCCCC', 3, @_) }
+my %pm = (
+    'quiet'     => $up . "\4\xff" x 4,
+    'need'      => $up . wish(0, 1, 0, 1) . $up . wish(0, 2, 0, 1) . $up,
+    'hung'      => $up . wish(1, 0, 0, 1) . "\4\xff" . "\5\0\2" . $up,
+    'deaths'    => $up . join('', map { "\5" . chr($_) . "\2" . "\4\x20" } 0 .. 7) . $up,
+    'crashes'   => join('', map { "\5\0\1\4\xff" } 1 .. 12),
+    'ones'      => $up . head_of(0, 0, "\xff" x 200) . head_of(1, 0, "\xff" x 80) . head_of(2, 0, "\xff" x 120) . "\4\xff\7" . $up,
+    'geometry'  => $up . head_of(0, 56, pack('V6', 0xffffffff, 0xffffffff, 1, 0xffffffff, 0, 7)) . wish(0, 0, 0, 1) . $up . "\7\4\x20",
+    'routes'    => $up . head_of(0, 4, pack('V', 5)) . head_of(6, 4, pack('V', 0xffffffff)) . "\4\xff" x 3,
+    'queue'     => $up . head_of(3, 0, pack('Q<*', map { 1 << 60 | $_ << 44 | $_ } 1 .. 8)) . "\4\xff" . "\5\0\2" . $up,
+    'parked'    => $up . head_of(3, 0, pack('Q<*', map { 9 << 60 | $_ << 44 | $_ } 1 .. 8)) . "\4\xff" . "\5\0\2" . $up,
+    'head'      => $up . head_of(5, 0, "\0" x 40) . "\7\4\x40",
+    'datagrams' => $up . join('', map { pack('CCC', 2, $_ >> 8, $_ & 255) . 'x' x $_ } 0, 1, 27, 28, 1051, 1053) . $up,
+    'message'   => $up . pack('CCC', 2, 1052 >> 8, 1052 & 255) . pack('V7', 2, 2, 0, 0, 1, 1024, 5) . 'p' x 1024 . $up,
+    'counters'  => $up . head_of(1, 0, pack('V*', 2, 1, 7, 7) . "\xff" x 60) . "\4\xff" x 5,
+);
+seed('pm', $_, $pm{$_}) for sort keys %pm;
+
+my %notify = (
+    'ready'    => "\1READY=1",
+    'lines'    => "\1STATUS=warm\nREADY=1\nMAINPID=1",
+    'forged'   => "\0READY=1",
+    'not-yet'  => "\1READY=0\nREADY=11\n READY=1",
+    'nul'      => "\1STATUS=x\0\nREADY=1",
+    'empty'    => "\1",
+    'newlines' => "\1\n\n\n",
+    'long'     => "\1" . 'x' x 1100 . "\nREADY=1",
+    'edge'     => "\1" . 'x' x 1015 . "\nREADY=1",
+);
+seed('notify', $_, $notify{$_}) for sort keys %notify;
+
+my $said = record(10, 0, pair('FCGI_MAX_REQS', '8') . pair('FCGI_MPXS_CONNS', '1'));
+my %ready = (
+    'sign'        => "\0x",
+    'values'      => "\1$said",
+    'values-cut'  => "\x7d$said",
+    'values-odd'  => "\5" . record(10, 0, pair('FCGI_MAX_REQS', '-1') . pair('FCGI_MAX_CONNS', '99999999999999999999')),
+    'values-long' => "\5" . record(10, 0, pair('X' x 300, 'y' x 3000)),
+    'unknown'     => "\5" . record(11, 0, pack('Cx7', 9)),
+    'answer'      => "\6$answer",
+    'answer-cut'  => "\x7e$answer",
+    'error'       => "\6" . record(6, 1, "Status: 503\r\n\r\n") . end_request(1),
+    'head-only'   => "\6" . record(6, 1, "Content-Type: text/plain\r\n\r\n"),
+    'head-long'   => "\6" . record(6, 1, 'X: ' . 'y' x 5000),
+    'end-only'    => "\6" . end_request(1),
+    'hang-up'     => "\6",
+    'other-id'    => "\6" . record(6, 2, 'x') . end_request(2),
+);
+seed('ready', $_, $ready{$_}) for sort keys %ready;
