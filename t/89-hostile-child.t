@@ -16,7 +16,7 @@ my $slow = ($ENV{FCGIPM_BUILD} // '') =~ /asan/;
 my $built = File::Temp::tempdir('/tmp/fcgipm-rubbish-XXXXXX', CLEANUP => 1);
 my $include = `apxs -q INCLUDEDIR`;
 chomp $include;
-my $output = `gcc -O1 -g -fPIC -shared -std=gnu11 -Wall -Wextra -Werror -isystem $include \$(apr-1-config --includes --cppflags) t/apps/mod_rubbish.c -o $built/mod_rubbish.so 2>&1`;
+my $output = `gcc -O1 -g -fPIC -shared -std=gnu11 -Wall -Wextra -Werror -Imodules -isystem $include \$(apr-1-config --includes --cppflags) t/apps/mod_rubbish.c -o $built/mod_rubbish.so 2>&1`;
 is $?, 0, 'the module is built' or BAIL_OUT($output);
 
 my $user = $> ? '' : "    FcgiUser nobody nogroup\n";

@@ -27,6 +27,8 @@
 #include <http_protocol.h>
 #include <apr_strings.h>
 
+#include "share/layout.h"
+
 static const char *arg(request_rec *r, const char *name)
 {
     size_t len = strlen(name);
@@ -186,8 +188,17 @@ static int is_eventfd(int fd)
 static const char *bells(request_rec *r)
 {
     uint64_t much = 0xfffffffffffffffeull;
+    fcgipm_board_t *seen;
+    size_t words;
     int count = 0;
 
+    /* Somebody waits everywhere, of children that there are not: nobody empties their bells. */
+    if ((seen = (fcgipm_board_t *)(uintptr_t)board(&words))) {
+        for (unsigned i = 0; i < 16384; i++)
+            seen->cell[i] = 1ull << 63 | 1ull << 60 | (uint64_t)(i % 8 + 6) << 44 | i;
+        for (unsigned i = 0; i < 16; i++)
+            seen->pool[i].joins = 1;
+    }
     for (int fd = 3; fd < 1024; fd++) {
         if (!is_eventfd(fd) && !is_datagram(fd))
             continue;
