@@ -117,7 +117,7 @@ sub hostile {
         my $end = time + 30;
         my $r;
         sleep 0.1 until $exact->($r = $h->get($path)) || time > $end;
-        ok $exact->($r), "$path is served again" or diag "status $r->{status}, $r->{error}";
+        ok $exact->($r), "$path is served again" or diag "status $r->{status}, $r->{error}\n", join "\n", grep { defined } (grep { /pool \w+|FPM04/ } split /\n/, $h->log)[-12 .. -1];
     }
     my $after = $h->load(path => '/c?size=20000', clients => 4, requests => 80, check => $exact);
     is $after->{ok}, $after->{sent}, 'and again' or diag explain $after;
@@ -147,12 +147,14 @@ subtest 'bells' => sub {
     for (1 .. 8) { kill KILL => $h->workers('one'); sleep 0.4 }
     $join->();
     is $h->manager, $manager, 'the manager is the same';
+    kill KILL => $r->{body} =~ /^child (\d+) /;
     my $begin = time;
     my ($status, $text) = $h->ctl('restart', 'c', '--timeout=20');
     is $status, 0, 'and is not held up' or diag $text;
     cmp_ok time - $begin, '<', 10, 'at all';
     # The parent wakes others, too, when a child has gone.
     kill KILL => ($h->children)[0];
+    wait_for { $exact->($h->get('/c?size=20000')) } 10, 'and is served';
     my $after = $h->load(path => '/c?size=20000', clients => 4, requests => 80, check => $exact);
     is $after->{ok} + $after->{incomplete}, $after->{sent}, 'nor is the parent' or diag explain $after;
 };

@@ -225,6 +225,23 @@ apr_status_t fcgipm_daemon_try(const fcgipm_setting_t *s, uint32_t uid, uint32_t
     return rv == APR_SUCCESS ? fcgipm_spawn_try(&plan, fault) : rv;
 }
 
+/* --- what httpd's children leave --- */
+
+void fcgipm_daemon_check_children(fcgipm_board_t *board, pid_t parent)
+{
+    fcgipm_pidfd_stat_t stat;
+
+    for (uint32_t i = 0; i < FCGIPM_CHILDREN_MAX; i++) {
+        uint32_t seen = fcgipm_atom_get(&board->child[i].pid);
+        pid_t pid = (pid_t)seen;
+
+        if (seen == 0 || pid == parent)
+            continue;
+        if (pid <= 1 || !fcgipm_pidfd_stat(pid, &stat) || stat.ppid != parent || stat.dead)
+            fcgipm_atom_cas(&board->child[i].pid, &seen, 0);
+    }
+}
+
 /* --- what an earlier server left --- */
 
 /* The living workers of the registry; signal 0 only counts. */

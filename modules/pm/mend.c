@@ -13,7 +13,6 @@
 
 #include "core/log.h"
 #include "pm/daemon.h"
-#include "pm/pidfd.h"
 #include "pm/seats.h"
 #include "share/board.h"
 #include "share/queue.h"
@@ -21,21 +20,6 @@
 
 #define PAUSE_US 200000   /* between two looks, however often we are asked to */
 #define QUIET_US 60000000 /* between two log lines */
-
-void fcgipm_daemon_check_children(fcgipm_board_t *board, pid_t parent)
-{
-    fcgipm_pidfd_stat_t stat;
-
-    for (uint32_t i = 0; i < FCGIPM_CHILDREN_MAX; i++) {
-        uint32_t seen = fcgipm_atom_get(&board->child[i].pid);
-        pid_t pid = (pid_t)seen;
-
-        if (seen == 0 || pid == parent)
-            continue;
-        if (pid <= 1 || !fcgipm_pidfd_stat(pid, &stat) || stat.ppid != parent || stat.dead)
-            fcgipm_atom_cas(&board->child[i].pid, &seen, 0);
-    }
-}
 
 /* --- what should stand there --- */
 
@@ -225,8 +209,10 @@ void fcgipm_mend_look(fcgipm_manager_t *m)
     if (differs)
         renew(m);
     for (uint32_t i = 0; i < m->app_end; i++)
-        if (m->apps[i] && !m->apps[i]->setting->connect)
+        if (m->apps[i]) {
+            fcgipm_board_ghosts_leave(m->board, i, &m->apps[i]->geometry);
             mend_seats(m->apps[i]);
+        }
 }
 
 int64_t fcgipm_mend_tend(fcgipm_manager_t *m)

@@ -254,6 +254,23 @@ static void cells_leave(fcgipm_board_t *board, uint32_t pool, const fcgipm_geome
     fcgipm_atom_put(&board->pool[pool].waiting, fcgipm_queue_count(board, g));
 }
 
+void fcgipm_board_ghosts_leave(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g)
+{
+    bool any = false;
+    for (uint32_t i = g->cell_first; i < g->cell_first + g->cell_count; i++) {
+        uint64_t word = fcgipm_atom_get(&board->cell[i]);
+        unsigned child = fcgipm_cell_child(word);
+        if (word == 0 || (child < FCGIPM_CHILDREN_MAX && fcgipm_atom_peek(&board->child[child].pid)) ||
+            !fcgipm_atom_cas(&board->cell[i], &word, 0))
+            continue;
+        any = true;
+        if (fcgipm_cell_state(word) == FCGIPM_CELL_GRANTED)
+            grant_inherit(board, pool, g, fcgipm_cell_payload(word));
+    }
+    if (any)
+        fcgipm_atom_put(&board->pool[pool].waiting, fcgipm_queue_count(board, g));
+}
+
 static unsigned seats_abandon(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g,
                               unsigned child)
 {

@@ -35,6 +35,9 @@ unsigned fcgipm_board_claim(fcgipm_board_t *board, pid_t pid);
 /* Parent: the httpd child `pid` has ended: leave its cells, abandon its seats (offering each to the queue).
  * Ranges come from the registry, never from the board. Returns the number of seats freed. */
 unsigned fcgipm_board_child_gone(fcgipm_board_t *board, const fcgipm_registry_t *registry, pid_t pid);
+/* Manager: cells of children that there are not (only a scribbler makes them) become free; what was granted
+ * to them goes on. g: the manager's own. */
+void fcgipm_board_ghosts_leave(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g);
 /* Geometry of a pool copied from the board and checked; false if it makes no sense. For httpd children. */
 bool fcgipm_board_geometry(const fcgipm_board_t *board, uint32_t pool, fcgipm_geometry_t *g);
 /* Requests of a pool that hold a thread of httpd: those in a worker, and those that wait with a ticket below
