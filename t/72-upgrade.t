@@ -57,6 +57,7 @@ for my $round ([1, "$top/$build/other/mod_fcgipm.so"], [2, $ours], [3, "$top/$bu
     wait_for { $h->log_has(qr/FPM0652/) && (() = $h->log =~ /FPM0652/g) == $n } 5, "upgrade $n";
     wait_for { my @m = managers(); @m && !grep { $_ == $manager } @m } 20, 'the old manager has gone';
     pass "upgrade $n: the old manager has gone";
+    is join(' ', map { Fcgipm::proc_file($_, 'maps') =~ /(\S*registry\S*)/g } $h->children), '', 'no child of httpd has a registry, not even the old one\'s';
     my %now = map { $_ => 1 } $h->workers('app');
     is scalar(grep { $now{$_} } @old), 0, 'and its workers';
     is scalar(keys %now), 2, 'there are new ones';

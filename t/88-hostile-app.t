@@ -147,6 +147,7 @@ SKIP: {
     # Each: how it gets there, and what comes of it: an error at the start, a pool that does not start, or all is well.
     my @cases = (
         'a runtime directory of another user' => sub { chown 65534, 65534, $dir } => qr/must belong to uid 0/,
+        'a symbolic link in its place' => sub { rmdir $dir; symlink $victim, $dir } => qr/symbolic link, which is never followed/,
         'a file in its place' => sub { rmdir $dir; $put->($dir) } => qr/is not a directory but a file/,
         'a directory above that others can write' => sub { $dir .= '/up/run'; mkdir $dir =~ s{/run$}{}r; chmod 0777, $dir =~ s{/run$}{}r; } => qr/above it belongs to or is writable by others/,
         'a registry that is a symbolic link' => sub { symlink "$victim/file", "$dir/registry" } => qr/symbolic link/,
