@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/log.h"
 #include "pm/pidfd.h"
+#include "pm/stray.h"
 
 #define PAUSE_US  200000 /* between two entries of one pool */
 #define LINES_MAX 100
@@ -211,8 +211,9 @@ static void end_command(const fcgipm_slow_t *slow, command_t *c)
     if (c->pid) { /* our child and not yet reaped: the number is its own */
         kill(-c->pid, SIGKILL);
         kill(c->pid, SIGKILL);
-        while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
-            ;
+        /* Not waited for here, fcgipm_reap_children takes it: it has the user of what it looked at, who could
+         * trace it and keep its end from us for as long as he likes. */
+        fcgipm_stray_untrace(c->pid);
     }
     close(c->fd);
     c->fd = -1;
