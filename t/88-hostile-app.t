@@ -22,7 +22,7 @@ my %more = (
     map { $_ => "    FcgiTimeout stop=1s\n" } qw(escape headless hidden tracer));
 my $h = Fcgipm->httpd(
     expect_log => [qr/FPM030[12]/, qr/FPM031[5678]/, qr/FPM0420/, qr/FPM0616/, qr/FPM060[0-3]/],
-    conf => join('', map { "<FcgiServer $_>\n    FcgiCommand $hostile $_\n${evil}    FcgiProcesses 1\n" . ($more{$_} // '')
+    conf => "FcgiMinUid 1\nFcgiMinGid 1\n" . join('', map { "<FcgiServer $_>\n    FcgiCommand $hostile $_\n${evil}    FcgiProcesses 1\n" . ($more{$_} // '')
             . "</FcgiServer>\n<Location \"/$_\">\n    FcgiPass $_\n</Location>\n" } @pools) . <<"EOC");
 <FcgiServer neighbour>
     FcgiCommand $actor
