@@ -66,16 +66,17 @@ static bool same_application(const fcgipm_app_t *app, uint32_t index)
     return index < FCGIPM_POOLS_MAX && m->apps[index] && m->apps[index]->key == app->key;
 }
 
-/* Where its requests go: to itself once it has had a process; else where they went, if that is a definition
- * of the same application; else to one that serves. */
+/* Where its requests go: where they went, if that is a definition of the same application (which of them is
+ * for fcgipm_app_tend to say, and it may be about to); else to itself once it has had a process, or to one
+ * that serves. */
 static uint32_t route_of(const fcgipm_app_t *app, uint32_t seen)
 {
     const fcgipm_manager_t *m = app->manager;
 
-    if (app->configured && app->was_ready)
-        return app->index;
     if (seen == app->index || same_application(app, seen))
         return seen;
+    if (app->configured && app->was_ready)
+        return app->index;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (same_application(app, i) && fcgipm_app_count(m->apps[i], FCGIPM_SLOT_READY))
             return i;
