@@ -427,10 +427,13 @@ sub marked {
 sub workers { my ($self, $pool) = @_; return grep { ((split ' ', proc_file($_, 'stat') =~ s/^.*\) //sr)[3] // 0) == $_ } $self->marked($pool) }
 
 # Descriptors of a process: {fifo, pidfd, socket, other}, without what belongs to a worker each.
+# by kind; sockets only those that `besides` does not hold, too (httpd's children have its listeners, and a bell of each child)
 sub descriptors {
-    my ($pid) = @_;
+    my ($pid, $besides) = @_;
     my %n = map { $_ => 0 } qw(fifo pidfd socket other);
+    my %shared = $besides ? map { (readlink // '') => 1 } glob "/proc/$besides/fd/*" : ();
     for (map { readlink // '' } glob "/proc/$pid/fd/*") {
+        next if /^socket:/ && $shared{$_};
         $n{m{/run/(?:v\d+/)?p\d+/} ? 'fifo' : /pidfd/ ? 'pidfd' : /^socket:/ ? 'socket' : 'other'}++;
     }
     return \%n;
@@ -448,9 +451,9 @@ sub is_steady {
     my $parent = descriptors($self->{pid});
     return "parent: $parent->{other} + $parent->{socket} descriptors" if $parent->{other} + $parent->{socket} > $self->{parent_fds} + 2;
     for my $child ($self->children) {
-        my $fds = descriptors($child);
-        # Listeners, bells, client connections that are kept alive, and at most one kept connection for each place in a worker.
-        return "httpd child $child: $fds->{socket} sockets" if $fds->{socket} > 64 + ($self->{places} // 8 * $workers);
+        my $fds = descriptors($child, $self->{pid});
+        # Client connections that are kept alive, and at most one kept connection for each place in a worker.
+        return "httpd child $child: $fds->{socket} sockets" if $fds->{socket} > 24 + ($self->{places} // 8 * $workers);
     }
     return '';
 }
