@@ -14,19 +14,6 @@ my $apps = Fcgipm::apps_dir();
 my $modules = Fcgipm::modules_dir();
 
 sub spit { my ($file, $text, $mode) = @_; open my $f, '>', $file or die "$file: $!"; print {$f} $text; close $f; chmod $mode // 0644, $file }
-# An application that somebody else has started.
-sub external {
-    my ($path, @command) = @_;
-    my $listen = IO::Socket::UNIX->new(Local => $path, Listen => 64) or die "$path: $!";
-    chmod 0777, $path;
-    my $pid = fork // die;
-    if (!$pid) {
-        open STDIN, '<&', $listen or POSIX::_exit(1);
-        $ENV{PHP_FCGI_CHILDREN} = 0;
-        exec @command or POSIX::_exit(1);
-    }
-    return $pid;
-}
 sub bad {
     my ($what, $conf, @like) = @_;
     my ($status, $output) = Fcgipm->configtest(conf => $conf);
@@ -247,7 +234,7 @@ my $dir = File::Temp::tempdir('/tmp/fcgipm-ext-XXXXXXXX', CLEANUP => 1);
 chmod 0755, $dir;
 mkdir "$dir/bin";
 system 'cp', $actor, "$dir/bin/$_" for qw(static.fcgi dynamic.fcgi);
-my @external = (external("$dir/app.sock", $actor), external("$dir/php.sock", '/usr/bin/php-cgi'));
+my @external = (Fcgipm::external("$dir/app.sock", $actor), Fcgipm::external("$dir/php.sock", '/usr/bin/php-cgi'));
 $h = Fcgipm->httpd(modules => ['actions'], conf => <<"EOC");
 FcgiCompat On
 <VirtualHost *:\@PORT\@>

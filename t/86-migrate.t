@@ -31,19 +31,7 @@ sub migrate {
     my ($status, $said) = run('-e', '-d', $in, '-o', "$in/out", "$in/$name");
     return ($status, slurp("$in/out/$name"), $said);
 }
-sub external {
-    my ($path, @command) = @_;
-    my $listen = IO::Socket::UNIX->new(Local => $path, Listen => 64) or die "$path: $!";
-    chmod 0777, $path;
-    my $pid = fork // die;
-    if (!$pid) {
-        open STDIN, '<&', $listen or POSIX::_exit(1);
-        $ENV{PHP_FCGI_CHILDREN} = 0;
-        exec @command or POSIX::_exit(1);
-    }
-    return $pid;
-}
-my @external = (external("$dir/app.sock", $actor), external("$dir/php.sock", '/usr/bin/php-cgi'));
+my @external = (Fcgipm::external("$dir/app.sock", $actor), Fcgipm::external("$dir/php.sock", '/usr/bin/php-cgi'));
 
 # --- the table is the one of FcgiCompat ---
 my %table = map { lc $_ => 1 } grep { !/^-/ && /^(?:Fcgid|FastCgi)/ } slurp('modules/web/compat_table.h') =~ /^\s*X\("([\w-]+)", [A-Z_]+,/mg;

@@ -27,13 +27,7 @@
 #include "pm/listen.h"
 #include "share/board.h"
 
-#define CHECK(cond)                                                                                          \
-    do {                                                                                                     \
-        if (!(cond)) {                                                                                       \
-            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #cond);                               \
-            abort();                                                                                         \
-        }                                                                                                    \
-    } while (0)
+#include "fuzz_check.h"
 
 #define FIRST_PID 0x40000000 /* above any pid there is */
 #define ALIVE_MAX 8          /* FcgiMaxWorkers */

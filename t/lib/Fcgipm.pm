@@ -104,6 +104,19 @@ sub app_built {
 
 # --- httpd ---
 
+# An application that somebody else has started, on this socket: its pid, for the caller to end.
+sub external {
+    my ($path, @command) = @_;
+    my $listen = IO::Socket::UNIX->new(Local => $path, Listen => 64) or die "$path: $!";
+    chmod 0777, $path;
+    my $pid = fork // die;
+    if (!$pid) {
+        open STDIN, '<&', $listen or POSIX::_exit(1);
+        $ENV{PHP_FCGI_CHILDREN} = 0;
+        exec @command or POSIX::_exit(1);
+    }
+    return $pid;
+}
 sub find_httpd {
     for (qw(/usr/sbin/apache2 /usr/sbin/httpd /usr/local/apache2/bin/httpd)) { return $_ if -x }
     die "no httpd here\n";
