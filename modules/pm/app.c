@@ -90,7 +90,7 @@ static uint32_t count_alive(const fcgipm_app_t *app)
     return fcgipm_app_count(app, FCGIPM_SLOT_READY) + fcgipm_app_count(app, FCGIPM_SLOT_STARTING);
 }
 
-static uint32_t count_processes(const fcgipm_app_t *app)
+uint32_t fcgipm_app_processes(const fcgipm_app_t *app)
 {
     return app->geometry.slot_count - fcgipm_app_count(app, FCGIPM_SLOT_FREE);
 }
@@ -282,6 +282,9 @@ static fcgipm_policy_in_t look(fcgipm_app_t *app)
         in.idle_long += note_idle(w);
         in.idle += !fcgipm_worker_busy(w);
     }
+    /* Made on demand, and nobody has asked for long: not even min stays. */
+    if (app->what && in.starting == 0 && in.ready == in.idle_long)
+        in.min = 0;
     app->needed_us = 0;
     return in;
 }
@@ -380,7 +383,9 @@ static int64_t tend_size(fcgipm_app_t *app)
         return m->now + LOOK_US;
     if (app->tally.failures || look_again(app))
         return fcgipm_manager_tick(m, FCGIPM_TICK_US);
-    return app->setting->idle_us && in.ready > in.min ? fcgipm_manager_tick(m, FCGIPM_TICK_US) : INT64_MAX;
+    return app->setting->idle_us && in.ready > (app->what ? 0 : in.min)
+               ? fcgipm_manager_tick(m, FCGIPM_TICK_US)
+               : INT64_MAX;
 }
 
 /* --- a pool that is no longer configured --- */
@@ -393,12 +398,17 @@ void fcgipm_app_retire(fcgipm_app_t *app)
     app->retired_us = app->quiet_us = app->manager->now;
     app->forget_us = 0;
     clear_places(app, 0);
+    if (app->what)
+        fcgipm_ondemand_unlist(app);
 }
 
+/* Those made on demand end each by itself: who wants the new definition asks for it. */
 static fcgipm_app_t *successor_of(const fcgipm_app_t *app)
 {
     const fcgipm_manager_t *m = app->manager;
 
+    if (app->what)
+        return NULL;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i] && m->apps[i] != app && m->apps[i]->configured && m->apps[i]->key == app->key)
             return m->apps[i];
@@ -448,7 +458,7 @@ static int64_t tend_replaced(fcgipm_app_t *old, fcgipm_app_t *new)
     return old->manager->now + LOOK_US;
 }
 
-static bool anybody(const fcgipm_app_t *app)
+bool fcgipm_app_in_use(const fcgipm_app_t *app)
 {
     if (count_waiting(app))
         return true;
@@ -463,7 +473,7 @@ static int64_t tend_removed(fcgipm_app_t *app)
     fcgipm_manager_t *m = app->manager;
     int64_t limit = app->setting->request_us ? app->setting->request_us : 60000000;
 
-    if (anybody(app))
+    if (fcgipm_app_in_use(app))
         app->quiet_us = m->now;
     if (m->now - app->quiet_us >= QUIET_US || m->now - app->retired_us >= limit)
         drain_down_to(app, 0, "it is no longer configured");
@@ -478,6 +488,10 @@ static void forget(fcgipm_app_t *app)
     fcgipm_atom_set(&m->board->pool[app->index].state, FCGIPM_POOL_FREE);
     fcgipm_atom_set(&m->registry->pool[app->index].used, 0);
     m->apps[app->index] = NULL;
+    if (app->what)
+        fcgipm_ondemand_forget(app);
+    while (m->app_end > 0 && !m->apps[m->app_end - 1])
+        m->app_end--;
     apr_pool_destroy(app->pool);
 }
 
@@ -507,13 +521,13 @@ static int64_t tend_retired(fcgipm_app_t *app)
     fcgipm_manager_t *m = app->manager;
     fcgipm_app_t *new;
 
-    if (still_serves(app) && count_processes(app) == 0) {
+    if (still_serves(app) && fcgipm_app_processes(app) == 0) {
         start_some(app, 1, 0);
-        if (count_processes(app) == 0)
+        if (fcgipm_app_processes(app) == 0)
             return app->tally.retry_us > m->now ? app->tally.retry_us : m->now + LOOK_US;
     }
     clear_places(app, 0); /* nobody comes who would take what waits where there is no process */
-    if (count_processes(app)) {
+    if (fcgipm_app_processes(app)) {
         new = successor_of(app);
         return new ? tend_replaced(app, new) : tend_removed(app);
     }
@@ -525,11 +539,12 @@ static int64_t tend_retired(fcgipm_app_t *app)
         else if (new) /* to whom its successor's requests go, who may be an older one */
             fcgipm_atom_set(&m->board->pool[app->index].route,
                             fcgipm_atom_get(&m->board->pool[new->index].route));
-        app->forget_us = m->now + FORGET_US;
+        app->forget_us = m->now + (app->what ? 0 : FORGET_US); /* (children know of another life) */
         if (!app->setting->connect)
             fcgipm_listen_dir_remove(m->runtime_dir, app->index);
-        FCGIPM_LOG(334, FCGIPM_LOG_INFO, 0, app->setting->scope,
-                   "pool %s: the last worker of the old definition is gone", app->setting->name);
+        if (!app->what)
+            FCGIPM_LOG(334, FCGIPM_LOG_INFO, 0, app->setting->scope,
+                       "pool %s: the last worker of the old definition is gone", app->setting->name);
     }
     return app->forget_us;
 }
@@ -556,6 +571,8 @@ int64_t fcgipm_app_tend(fcgipm_app_t *app)
         fcgipm_worker_external(&app->workers[0]);
     else
         next = earlier(next, tend_size(app));
+    if (app->configured && app->what)
+        next = earlier(next, fcgipm_ondemand_tend(app));
     if (!app->configured && app->forget_us && m->now >= app->forget_us) {
         forget(app);
         return INT64_MAX;

@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/place.h"
 #include "pm/daemon.h"
+#include "share/demand.h"
 
 extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 
@@ -33,6 +34,11 @@ static apr_array_header_t *references; /* pools named by FcgiPass, SetHandler, A
 static bool scripts_named;
 static fcgipm_setting_t *current; /* inside <FcgiServer> */
 static const char *current_block;
+
+static const char *kind_of(const fcgipm_setting_t *s)
+{
+    return s->user_from ? "FcgiServerTemplate" : "FcgiServer";
+}
 
 void fcgipm_directive_begin(apr_pool_t *pconf)
 {
@@ -143,10 +149,14 @@ const char *fcgipm_directive_add(apr_pool_t *mem, server_rec *s, fcgipm_setting_
     fcgipm_pool_conf_t *pool = apr_hash_get(conf->pools, setting->name, APR_HASH_KEY_STRING);
 
     if (pool)
-        return apr_psprintf(mem, "<FcgiServer %s>: the name is already used at %s; take another one",
-                            setting->name, pool->place);
+        return apr_psprintf(mem, "<%s %s>: the name is already used at %s; take another one",
+                            kind_of(setting), setting->name, pool->place);
     pool = apr_pcalloc(mem, sizeof *pool);
     pool->setting = setting;
+    if (setting->user_from)
+        pool->model = (fcgipm_world_template_t){.key = fcgipm_setting_key(setting),
+                                                .fingerprint = fcgipm_setting_fingerprint(setting),
+                                                .setting = setting};
     pool->server = s;
     pool->place = place;
     apr_hash_set(conf->pools, setting->name, APR_HASH_KEY_STRING, pool);
@@ -154,15 +164,15 @@ const char *fcgipm_directive_add(apr_pool_t *mem, server_rec *s, fcgipm_setting_
 }
 
 /* httpd would take any directive of its own in here, and do something that nobody meant. */
-static const char *check_inside(cmd_parms *cmd, const char *name)
+static const char *check_inside(cmd_parms *cmd, const char *kind, const char *name)
 {
     for (const ap_directive_t *d = cmd->directive->first_child; d; d = d->next)
         if (strncasecmp(d->directive, "Fcgi", 4)) {
             cmd->err_directive = d;
             return apr_psprintf(cmd->pool,
-                                "%s %s: not allowed in <FcgiServer %s>, which describes an application; only "
+                                "%s %s: not allowed in %s %s>, which describes an application; only "
                                 "directives that begin with Fcgi are",
-                                d->directive, d->args, name);
+                                d->directive, d->args, kind, name);
         }
     return NULL;
 }
@@ -180,8 +190,25 @@ const char *fcgipm_directive_vhost(apr_pool_t *pool, const server_rec *s)
                : "";
 }
 
+/* The block is read. What a template needs, and what it must not have, the other kind must not, and needs. */
+static const char *check_block(cmd_parms *cmd, const fcgipm_setting_t *setting, bool template)
+{
+    const char *fault;
+
+    if (template && !setting->user_from)
+        return "FcgiUserFrom is missing; write whom the processes run as: FcgiUserFrom Owner below=/path, "
+               "SuexecUserGroup, Path /path/%{user}, or Server";
+    if (!template && setting->user_from)
+        return "FcgiUserFrom belongs in <FcgiServerTemplate>; write FcgiUser here";
+    if ((fault = fcgipm_setting_check(setting, cmd->pool)))
+        return fault;
+    return template ? fcgipm_demand_fits(setting, cmd->pool) : NULL;
+}
+
 static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
 {
+    const char *kind = cmd->cmd->name; /* (what is inside changes that) */
+    bool template = !strcasecmp(kind, "<FcgiServerTemplate");
     const char *end = strrchr(args, '>');
     const char *name, *fault;
     fcgipm_setting_t *setting;
@@ -192,30 +219,30 @@ static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
     if (!end)
         return apr_pstrcat(cmd->pool, cmd->cmd->name, "> directive missing closing '>'", NULL);
     if (current)
-        return apr_psprintf(cmd->pool, "<FcgiServer> cannot be inside <FcgiServer %s>", current_block);
+        return apr_psprintf(cmd->pool, "%s> cannot be inside %s>", cmd->cmd->name, current_block);
     args = apr_pstrmemdup(cmd->pool, args, (apr_size_t)(end - args));
     name = ap_getword_conf(cmd->pool, &args);
     if (!name_ok(name) || *args)
         return apr_psprintf(
             cmd->pool,
-            "<FcgiServer %s%s>: not a name; write one of 1 to 63 letters, digits, '.', '_' or '-', such as "
-            "<FcgiServer blog>",
-            name, args);
-    if ((fault = check_inside(cmd, name)))
+            "%s %s%s>: not a name; write one of 1 to 63 letters, digits, '.', '_' or '-', such as "
+            "%s blog>",
+            cmd->cmd->name, name, args, cmd->cmd->name);
+    if ((fault = check_inside(cmd, cmd->cmd->name, name)))
         return fault;
     setting = apr_pcalloc(cmd->pool, sizeof *setting);
     fcgipm_setting_defaults(setting, cmd->pool);
     setting->name = name;
     setting->vhost = fcgipm_directive_vhost(cmd->pool, cmd->server);
     current = setting;
-    current_block = name;
+    current_block = apr_pstrcat(cmd->pool, cmd->cmd->name, " ", name, NULL);
     fault = ap_walk_config(cmd->directive->first_child, cmd, cmd->context);
     current = NULL;
     if (fault)
         return fault;
     fcgipm_setting_finish(setting);
-    if ((fault = fcgipm_setting_check(setting, cmd->pool)))
-        return apr_psprintf(cmd->pool, "<FcgiServer %s>: %s", name, fault);
+    if ((fault = check_block(cmd, setting, template)))
+        return apr_psprintf(cmd->pool, "%s %s>: %s", kind, name, fault);
     return fcgipm_directive_add(cmd->pool, cmd->server, setting, place_of(cmd));
 }
 
@@ -383,10 +410,9 @@ static const char *pool_directive(cmd_parms *cmd, void *dir, const char *args)
 
 static const char *outside_a_block(const cmd_parms *cmd)
 {
-    return current
-               ? apr_psprintf(cmd->pool, "%s holds for the whole server; write it outside of <FcgiServer %s>",
-                              cmd->cmd->name, current_block)
-               : NULL;
+    return current ? apr_psprintf(cmd->pool, "%s holds for the whole server; write it outside of %s>",
+                                  cmd->cmd->name, current_block)
+                   : NULL;
 }
 
 static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *arg)
@@ -629,6 +655,17 @@ static const char *add_handler(cmd_parms *cmd, void *dir, const char *handler, c
     return DECLINE_CMD;
 }
 
+/* mod_suexec's own, seen as well: whom a template's pool for this virtual host runs as. */
+static const char *suexec_user_group(cmd_parms *cmd, void *dir, const char *user, const char *group)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
+
+    (void)dir;
+    conf->site.user = user;
+    conf->site.group = group;
+    return DECLINE_CMD;
+}
+
 /* --- checks
  * -------------------------------------------------------------------------------------------------------- */
 
@@ -652,7 +689,7 @@ static void complain_of(check_t *check, bool fatal, apr_pool_t *pool, const fcgi
                         const char *text)
 {
     complain(check, fatal, conf->server, conf->place,
-             apr_psprintf(pool, "<FcgiServer %s> %s", conf->setting->name, text));
+             apr_psprintf(pool, "<%s %s> %s", kind_of(conf->setting), conf->setting->name, text));
 }
 
 /* What is at this path of the application's, which may have a root of its own. */
@@ -698,6 +735,8 @@ static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_co
     const char *wrong = NULL;
     struct stat st;
 
+    if (strstr(program, "%{user}")) /* another one for each user */
+        return;
     if (!look_at(s, program, &st))
         wrong = s->root ? "there is no such file in FcgiRoot; write the path as it is in there"
                         : "there is no such file; write the full path of the program";
@@ -764,7 +803,7 @@ static void check_directory(check_t *check, apr_pool_t *pool, const fcgipm_pool_
     const char *dir = conf->setting->directory;
     struct stat st;
 
-    if (dir && (!look_at(conf->setting, dir, &st) || !S_ISDIR(st.st_mode)))
+    if (dir && !strstr(dir, "%{user}") && (!look_at(conf->setting, dir, &st) || !S_ISDIR(st.st_mode)))
         complain_of(check, false, pool, conf,
                     apr_psprintf(pool, "FcgiDirectory %s: there is no such directory%s", dir,
                                  conf->setting->root ? " in FcgiRoot" : ""));
@@ -799,7 +838,7 @@ static void check_by_trying(check_t *check, apr_pool_t *pool, const fcgipm_pool_
     const fcgipm_setting_t *s = conf->setting;
     fcgipm_fault_t fault;
 
-    if (check->strict && (limited(s) || prioritized(s) || walled(s)) &&
+    if (check->strict && !s->user_from && (limited(s) || prioritized(s) || walled(s)) &&
         fcgipm_daemon_try(s, ap_unixd_config.user_id, ap_unixd_config.group_id, check->global, pool,
                           &fault) != APR_SUCCESS)
         complain_of(check, false, pool, conf,
@@ -842,6 +881,15 @@ static void check_sendfile(check_t *check, apr_pool_t *pool, const fcgipm_pool_c
             complain_of(check, false, pool, conf,
                         apr_psprintf(pool, "FcgiSendfile %s: there is no such directory", root));
     }
+}
+
+static void check_template(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const fcgipm_setting_t *s = conf->setting;
+
+    if (s->user_from && s->user_from != FCGIPM_USER_HTTPD && geteuid() != 0)
+        complain_of(check, true, pool, conf,
+                    "FcgiUserFrom: needs httpd to be started as root; write FcgiUserFrom Server");
 }
 
 /* --- FcgiSuexec --- */
@@ -1052,6 +1100,7 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
 
         settle_suexec(conf, pconf);
         check_useless(ptemp, conf);
+        check_template(&check, ptemp, conf);
         check_pool(&check, ptemp, conf);
     }
     if (pools->nelts || scripts_named)
@@ -1087,6 +1136,15 @@ apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_se
     return all;
 }
 
+const fcgipm_world_site_t *fcgipm_directive_site(apr_pool_t *pool, server_rec *s)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(s->module_config, &fcgipm_module);
+
+    conf->site.vhost = fcgipm_directive_vhost(pool, s);
+    conf->site.key = fcgipm_world_site_key(&conf->site);
+    return &conf->site;
+}
+
 bool fcgipm_directive_scripts(void)
 {
     return scripts_named;
@@ -1103,6 +1161,9 @@ void fcgipm_directive_allow_scripts(void)
 #define FCGIPM_DIRECTIVES_MAX 160
 static const command_rec fixed_directives[] = {
     AP_INIT_RAW_ARGS("<FcgiServer", server_block, NULL, RSRC_CONF, "NAME: an application and its processes"),
+    AP_INIT_RAW_ARGS("<FcgiServerTemplate", server_block, NULL, RSRC_CONF,
+                     "NAME: an application of which each user has processes of his own"),
+    AP_INIT_TAKE2("SuexecUserGroup", suexec_user_group, NULL, RSRC_CONF, "mod_suexec's own, seen here too"),
     AP_INIT_TAKE1("FcgiRuntimeDir", runtime_dir_directive, NULL, RSRC_CONF,
                   "DIR: sockets and state, default fcgipm in httpd's runtime directory"),
     AP_INIT_TAKE1("FcgiCgroup", cgroup_directive, NULL, RSRC_CONF,

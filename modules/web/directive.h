@@ -18,9 +18,10 @@
 typedef struct fcgipm_pool_conf {
     fcgipm_setting_t *setting;
     fcgipm_world_pool_t world;
-    server_rec *server;   /* where it was declared: its log, its privacy */
-    const char *place;    /* "file:line" */
-    fcgipm_share_t share; /* from child_init on, see web/portion.h */
+    fcgipm_world_template_t model; /* a template: in place of `world`; setting NULL: it is none */
+    server_rec *server;            /* where it was declared: its log, its privacy */
+    const char *place;             /* "file:line" */
+    fcgipm_share_t share;          /* from child_init on, see web/portion.h */
 } fcgipm_pool_conf_t;
 
 typedef struct fcgipm_server_conf {
@@ -32,6 +33,7 @@ typedef struct fcgipm_server_conf {
     fcgipm_global_t global;          /* main server only */
     fcgipm_setting_t *script;        /* settings of fcgipm-script pools: the defaults */
     struct fcgipm_compat *compat;    /* FcgiCompat: see web/compat.h */
+    fcgipm_world_site_t site;        /* from post_config on with its key */
 } fcgipm_server_conf_t;
 
 typedef struct fcgipm_dir_conf {
@@ -77,8 +79,10 @@ const char *fcgipm_directive_add(apr_pool_t *pool, server_rec *s, fcgipm_setting
  * FcgiPass or SetHandler exists. Every fault is logged with file:line. False: do not start.
  */
 bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server);
-/* Every pool of every server, of fcgipm_pool_conf_t *. */
+/* Every pool and template of every server, of fcgipm_pool_conf_t *. */
 apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_server);
+/* post_config: what templates know of a virtual host. Lives as long as the configuration. */
+const fcgipm_world_site_t *fcgipm_directive_site(apr_pool_t *pconf, server_rec *s);
 /* True if some handler or AddHandler in the configuration is fcgipm-script, or might be (.htaccess allowed).
  */
 bool fcgipm_directive_scripts(void);

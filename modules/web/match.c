@@ -11,6 +11,7 @@
 #include <http_log.h>
 #include <http_protocol.h>
 
+#include "share/msg.h"
 #include "web/compat.h"
 
 APLOG_USE_MODULE(fcgipm);
@@ -87,6 +88,7 @@ static int check_exec(request_rec *r)
 /* The manager runs no program by a name that could come to mean another one. */
 static int match_script(request_rec *r, fcgipm_match_t *match)
 {
+    fcgipm_lease_ask_t *ask;
     char real[PATH_MAX];
     int status;
 
@@ -99,6 +101,47 @@ static int match_script(request_rec *r, fcgipm_match_t *match)
                       "a symbolic link is in the script's path; write the real one");
     match->script = true;
     match->name = r->filename;
+    ask = apr_pcalloc(r->pool, sizeof *ask);
+    if (!fcgipm_demand_set(&ask->what, FCGIPM_DEMAND_SCRIPT, 0, 0, r->filename))
+        return refuse(r, HTTP_FORBIDDEN, "FPM0700", "the script's path is too long");
+    ask->type = FCGIPM_MSG_SCRIPT;
+    ask->path = r->filename;
+    match->ask = ask;
+    return OK;
+}
+
+static int refuse_user(request_rec *r, const fcgipm_match_t *match, const fcgipm_fault_t *fault)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "FPM0701: template %s: %s", match->pool->setting->name,
+                  fault->sentence);
+    return HTTP_FORBIDDEN;
+}
+
+/* Whose pool it is. The manager comes to the same by itself, and is told neither user nor pool. */
+static int match_template(request_rec *r, fcgipm_match_t *match)
+{
+    const fcgipm_world_site_t *site = &fcgipm_directive_server(r->server)->site;
+    fcgipm_lease_ask_t *ask = apr_pcalloc(r->pool, sizeof *ask);
+    fcgipm_fault_t fault;
+
+    ask->type = FCGIPM_MSG_TEMPLATE;
+    ask->block = match->pool->model.key;
+    ask->site = site->key;
+    ask->path = match->prefix ? NULL : r->filename;
+    if (fcgipm_demand_of(&ask->what, &match->pool->model, site, ask->path, &fault) != APR_SUCCESS)
+        return refuse_user(r, match, &fault);
+    match->ask = ask;
+    return OK;
+}
+
+int fcgipm_match_account(request_rec *r, const fcgipm_match_t *match)
+{
+    const char *user, *group;
+    fcgipm_fault_t fault;
+
+    if (!match->script && fcgipm_demand_account(&match->ask->what, match->pool->setting, &user, &group,
+                                                r->pool, &fault) != APR_SUCCESS)
+        return refuse_user(r, match, &fault);
     return OK;
 }
 
@@ -113,6 +156,7 @@ static bool below(const char *uri, const char *prefix)
 static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
 {
     const fcgipm_dir_conf_t *dir = fcgipm_directive_dir(r);
+    int status;
 
     match->name = name;
     match->pool = fcgipm_directive_pool(r->server, name);
@@ -128,8 +172,10 @@ static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
                       name);
         return HTTP_FORBIDDEN;
     }
-    if (!dir || !dir->pass || strcmp(dir->pass, name) || !dir->prefix)
-        return check_file(r);
+    if (!dir || !dir->pass || strcmp(dir->pass, name) || !dir->prefix) {
+        status = check_file(r);
+        return status == OK && match->pool->model.setting ? match_template(r, match) : status;
+    }
     if (!below(r->uri, dir->prefix)) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "FPM0669: %s is not below prefix=%s of FcgiPass %s; SCRIPT_NAME would be wrong", r->uri,
@@ -137,7 +183,7 @@ static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     match->prefix = dir->prefix;
-    return OK;
+    return match->pool->model.setting ? match_template(r, match) : OK;
 }
 
 /* A length that is said and too large is refused before anything is read. */

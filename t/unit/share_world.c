@@ -14,9 +14,9 @@
 #include "share/slot.h"
 #include "share/world.h"
 
-#define SLOTS_END (FCGIPM_SLOTS_MAX - 256 * FCGIPM_SCRIPT_SLOTS)
-#define SEATS_END (FCGIPM_SEATS_MAX - 256 * FCGIPM_SCRIPT_SLOTS)
-#define CELLS_END (FCGIPM_CELLS_MAX - 256 * FCGIPM_SCRIPT_CELLS)
+#define SLOTS_END FCGIPM_SLOTS_STATIC
+#define SEATS_END FCGIPM_SEATS_STATIC
+#define CELLS_END FCGIPM_CELLS_STATIC
 
 static apr_pool_t *pool;
 static fcgipm_registry_t *registry;
