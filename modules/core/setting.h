@@ -37,6 +37,7 @@ typedef struct fcgipm_setting {
     const char *user_path;       /* PATH: "/home/%{user}/www" */
     const char *user_below;      /* OWNER: the files lie there */
     uint32_t user_min;           /* smallest uid */
+    uint32_t user_vhost;         /* 1: a pool for each virtual host, too */
     const char *directory;       /* NULL = the directory of the program */
     apr_array_header_t *env;     /* of const char *: "NAME=VALUE", in order, FcgiPassEnv already resolved */
     uint32_t processes_min, processes_max;

@@ -56,6 +56,8 @@
       "With Owner, and needed there: the directory in which all customers' files are.")                      \
     X("FcgiUserFrom", "minuid", COUNT, user_min, 1, 2147483647, "100", NULL, "minuid=number", 1,             \
       "Users with a smaller number get no pool, root never.")                                                \
+    X("FcgiUserFrom", "vhost", CHOICE, user_vhost, 0, 1, "Off", "Off|On", "vhost=Off|On", 1,                 \
+      "On: a user has a pool of his own in each virtual host; with Server it is always so.")                 \
     X("FcgiDirectory", NULL, STRING, directory, 0, 0, NULL, NULL, "/path", 1,                                \
       "The processes' working directory, a full path; the directory of the program when not given. It is "   \
       "entered as their user.")                                                                              \
@@ -333,7 +335,26 @@
       "rest, and no file is looked for; in a pattern (LocationMatch, or a Location with ~, * or ?) say "     \
       "prefix=/path, as the pattern does not tell. Elsewhere (Directory, Files, FilesMatch) the file that "  \
       "httpd finds is the script, and one that is missing is 404. None takes a part of a larger place out "  \
-      "again. SetHandler fcgipm:NAME is the same. Not in .htaccess.")                                        \
+      "again. SetHandler fcgipm:NAME is the same. In .htaccess (AllowOverride FileInfo) only names that "    \
+      "the "                                                                                                 \
+      "server's configuration opens there, with FcgiAllowPass or FcgiPass itself, are answered; others are " \
+      "403.")                                                                                                \
+    X("FcgiAllowPass", "location, directory", "FcgiAllowPass NAME ...", "",                                  \
+      "Applications that .htaccess files from here on down may choose, with FcgiPass NAME or SetHandler "    \
+      "fcgipm:NAME.")                                                                                        \
+    X("FcgiAllowWrapper", "server config, virtual host",                                                     \
+      "FcgiAllowWrapper \"command [argument ...]\" "                                                         \
+      "[TEMPLATE]",                                                                                          \
+      "",                                                                                                    \
+      "A command that FcgiWrapper may name, here and in .htaccess. Its pools are as those of the "           \
+      "<FcgiServerTemplate>, which stands above, but for FcgiCommand, and each user has one in each "        \
+      "virtual "                                                                                             \
+      "host. Without a template everything is the default, and the processes run as httpd's User.")          \
+    X("FcgiWrapper", "server config, virtual host, directory, .htaccess (FileInfo)",                         \
+      "FcgiWrapper \"command [argument ...]\" [.extension ...] [virtual]", "",                               \
+      "Files with one of these endings (without any: all) are answered by this command, which "              \
+      "FcgiAllowWrapper must allow, word for word. Needs Options ExecCGI. virtual: the file need not be "    \
+      "there. SetHandler, FcgiPass or FcgiPass None further inside ends it.")                                \
     X("FcgiPassEnv", "FcgiServer block", "FcgiPassEnv NAME ...", "",                                         \
       "Variables of httpd's own environment that the processes get, with the values they have when the "     \
       "configuration is read. One that is not set is skipped with a warning.")                               \

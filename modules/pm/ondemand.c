@@ -110,7 +110,8 @@ static apr_status_t template_setting(fcgipm_manager_t *m, fcgipm_setting_t *s, c
     if (!t)
         return fcgipm_fault_set(fault, APR_ENOENT, "template", "it is no longer configured");
     *s = *t->setting;
-    if (s->user_from == FCGIPM_USER_SUEXEC && !apr_hash_get(m->accounts, what->text, APR_HASH_KEY_STRING))
+    if (s->user_from == FCGIPM_USER_SUEXEC &&
+        !apr_hash_get(m->accounts, what->text, (apr_ssize_t)fcgipm_demand_account_len(what)))
         return fcgipm_fault_set(fault, APR_ENOENT, "template", "no virtual host has this SuexecUserGroup");
     if ((rv = fcgipm_demand_account(what, t->setting, &s->user, &s->group, pool, fault)) != APR_SUCCESS)
         return rv;

@@ -62,6 +62,16 @@ static apr_status_t no_file(fcgipm_fault_t *fault, const char *word)
                             word);
 }
 
+/* Behind the account, on a line of its own. */
+static apr_status_t add_site(char *text, size_t cap, const fcgipm_world_site_t *site, fcgipm_fault_t *fault)
+{
+    size_t len = strlen(text);
+
+    if (!site || snprintf(text + len, cap - len, "\n%s", site->vhost) >= (int)(cap - len))
+        return fcgipm_fault_set(fault, APR_EACCES, "user", "the virtual host is not known");
+    return APR_SUCCESS;
+}
+
 apr_status_t fcgipm_demand_of(fcgipm_demand_t *what, const fcgipm_world_template_t *t,
                               const fcgipm_world_site_t *site, const char *path, fcgipm_fault_t *fault)
 {
@@ -101,6 +111,8 @@ apr_status_t fcgipm_demand_of(fcgipm_demand_t *what, const fcgipm_world_template
         if (!site || snprintf(text, sizeof text, "%s", site->vhost) >= (int)sizeof text)
             return fcgipm_fault_set(fault, APR_EACCES, "user", "the virtual host is not known");
     }
+    if (rv == APR_SUCCESS && s->user_vhost && s->user_from != FCGIPM_USER_HTTPD)
+        rv = add_site(text, sizeof text, site, fault);
     if (rv == APR_SUCCESS)
         fcgipm_demand_set(what, FCGIPM_DEMAND_TEMPLATE, t->key, uid, text);
     return rv;
@@ -130,10 +142,18 @@ static const char *find_group(const char *name, apr_pool_t *pool)
                : NULL;
 }
 
+size_t fcgipm_demand_account_len(const fcgipm_demand_t *what)
+{
+    const char *line = memchr(what->text, '\n', sizeof what->text);
+
+    return line ? (size_t)(line - what->text) : strnlen(what->text, sizeof what->text);
+}
+
 apr_status_t fcgipm_demand_account(const fcgipm_demand_t *what, const fcgipm_setting_t *t, const char **user,
                                    const char **group, apr_pool_t *pool, fcgipm_fault_t *fault)
 {
-    const char *text = apr_pstrndup(pool, what->text, sizeof what->text - 1), *colon = strchr(text, ':');
+    const char *text = apr_pstrmemdup(pool, what->text, fcgipm_demand_account_len(what));
+    const char *colon = strchr(text, ':');
     const char *name = NULL;
     char buffer[16384];
     struct passwd pw;

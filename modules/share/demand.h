@@ -24,6 +24,8 @@ uint64_t fcgipm_demand_key(const fcgipm_demand_t *what);
  * pool, and by the manager, with its own t and site, to make it. APR_EACCES with a fault: it gets none. */
 apr_status_t fcgipm_demand_of(fcgipm_demand_t *what, const fcgipm_world_template_t *t,
                               const fcgipm_world_site_t *site, const char *path, fcgipm_fault_t *fault);
+/* The bytes of its text that name an account; what is behind them only sets it apart. */
+size_t fcgipm_demand_account_len(const fcgipm_demand_t *what);
 /* The account that its processes run as, by name: there is one, and its number is not too small. NULL in
  * *user: httpd's own. *group may be NULL: the user's. Strings from pool. */
 apr_status_t fcgipm_demand_account(const fcgipm_demand_t *what, const fcgipm_setting_t *t, const char **user,

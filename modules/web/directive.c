@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <apr_hash.h>
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -29,10 +30,12 @@ extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 typedef struct reference {
     const char *pool, *place, *directive;
     server_rec *server;
+    bool wrapper; /* pool: a command */
 } reference_t;
 static apr_array_header_t *references; /* pools named by FcgiPass, SetHandler, AddHandler */
 static bool scripts_named;
-static fcgipm_setting_t *current; /* inside <FcgiServer> */
+static fcgipm_server_conf_t *main_conf; /* while the configuration is read */
+static fcgipm_setting_t *current;       /* inside <FcgiServer> */
 static const char *current_block;
 
 static const char *kind_of(const fcgipm_setting_t *s)
@@ -59,12 +62,14 @@ void *fcgipm_directive_create_server(apr_pool_t *pool, server_rec *s)
 {
     fcgipm_server_conf_t *conf = apr_pcalloc(pool, sizeof *conf);
 
-    (void)s;
     conf->pools = apr_hash_make(pool);
+    conf->wrappers = apr_hash_make(pool);
     fcgipm_setting_global_defaults(&conf->global, pool);
     conf->script = apr_pcalloc(pool, sizeof *conf->script);
     fcgipm_setting_defaults(conf->script, pool);
     fcgipm_setting_finish(conf->script);
+    if (!s->is_virtual)
+        main_conf = conf;
     return conf;
 }
 
@@ -82,6 +87,7 @@ void *fcgipm_directive_create_dir(apr_pool_t *pool, char *path)
 
     (void)path;
     conf->opened = apr_array_make(pool, 1, sizeof(const char *));
+    conf->endings = apr_array_make(pool, 1, sizeof(fcgipm_wrapper_t));
     return conf;
 }
 
@@ -97,10 +103,33 @@ void *fcgipm_directive_merge_dir(apr_pool_t *pool, void *base_, void *add_)
     if (add->wrappers)
         conf->wrappers =
             base->wrappers ? apr_hash_overlay(pool, add->wrappers, base->wrappers) : add->wrappers;
+    /* What is said further inside goes first; an application or another handler ends what was said outside.
+     */
+    if (add->pass || base->endings->nelts == 0)
+        conf->endings = add->endings;
+    else if (add->endings->nelts)
+        conf->endings = apr_array_append(pool, add->endings, base->endings);
     conf->opened = add->opened->nelts == 0    ? base->opened
                    : base->opened->nelts == 0 ? add->opened
                                               : apr_array_append(pool, base->opened, add->opened);
     return conf;
+}
+
+void fcgipm_directive_settle(apr_pool_t *pconf, server_rec *main_server)
+{
+    const fcgipm_server_conf_t *base = fcgipm_directive_server(main_server);
+
+    for (server_rec *s = main_server->next; s; s = s->next) {
+        fcgipm_server_conf_t *own;
+
+        if (fcgipm_directive_server(s) != base)
+            continue;
+        own = apr_pmemdup(pconf, base, sizeof *base);
+        own->pools = apr_hash_make(pconf);
+        own->wrappers = apr_hash_make(pconf);
+        own->site = (fcgipm_world_site_t){0};
+        ap_set_module_config(s->module_config, &fcgipm_module, own);
+    }
 }
 
 const fcgipm_server_conf_t *fcgipm_directive_server(const server_rec *s)
@@ -130,6 +159,36 @@ bool fcgipm_directive_opened(const request_rec *r, const char *name)
         if (!strcmp(APR_ARRAY_IDX(opened, i, const char *), name))
             return true;
     return false;
+}
+
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t len = name ? strlen(name) : 0, end = strlen(ending);
+
+    return len > end && !strcmp(name + len - end, ending);
+}
+
+const fcgipm_wrapper_t *fcgipm_directive_wrapper(const request_rec *r)
+{
+    const apr_array_header_t *wrappers = fcgipm_directive_dir(r)->endings;
+
+    for (int i = 0; i < wrappers->nelts; i++) {
+        const fcgipm_wrapper_t *w = &APR_ARRAY_IDX(wrappers, i, fcgipm_wrapper_t);
+
+        if (!w->ending || ends_with(r->filename, w->ending))
+            return w;
+    }
+    return NULL;
+}
+
+const fcgipm_pool_conf_t *fcgipm_directive_allowed(const server_rec *s, const char *command)
+{
+    const fcgipm_pool_conf_t *pool =
+        apr_hash_get(fcgipm_directive_server(s)->wrappers, command, APR_HASH_KEY_STRING);
+
+    if (!pool && s != ap_server_conf && ap_server_conf)
+        pool = apr_hash_get(fcgipm_directive_server(ap_server_conf)->wrappers, command, APR_HASH_KEY_STRING);
+    return pool;
 }
 
 /* --- <FcgiServer> and what is in it
@@ -575,20 +634,29 @@ static void refer(cmd_parms *cmd, fcgipm_dir_conf_t *conf, const char *name)
     APR_ARRAY_PUSH(conf->opened, const char *) = name;
 }
 
+static bool in_htaccess(cmd_parms *cmd)
+{
+    return ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
+}
+
 static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, const char *option)
 {
     fcgipm_dir_conf_t *conf = dir;
     bool pattern;
-    const char *fault = ap_check_cmd_context(cmd, NOT_IN_HTACCESS);
 
-    if (fault)
-        return fault;
+    if (!cmd->path)
+        return apr_psprintf(cmd->pool,
+                            "FcgiPass %s: not here; write it in <Location>, <Directory> or <Files>", name);
     if (!strcasecmp(name, "None")) {
         conf->pass = "";
         return NULL;
     }
     conf->pass = name;
     conf->prefix = prefix_of(cmd, &pattern);
+    if (in_htaccess(cmd)) /* if the server's configuration opens it there, see fcgipm_directive_opened */
+        return option ? apr_psprintf(cmd->pool, "FcgiPass %s %s: .htaccess can only name an application",
+                                     name, option)
+                      : NULL;
     if (option && !strncasecmp(option, "prefix=/", 8)) {
         size_t len = strlen(option + 7);
         while (len && option[6 + len] == '/')
@@ -608,19 +676,6 @@ static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, c
     return NULL;
 }
 
-static bool in_htaccess(cmd_parms *cmd)
-{
-    return ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
-}
-
-static const char *htaccess_fault(cmd_parms *cmd, const char *handler)
-{
-    return apr_psprintf(
-        cmd->pool,
-        "%s %s: .htaccess cannot choose an application; the server's configuration can, with FcgiPass",
-        cmd->cmd->name, handler);
-}
-
 /* httpd's own SetHandler, seen as well: it opens the pool to this place, and in a <Location> tells the mount
  * point. */
 static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
@@ -634,11 +689,10 @@ static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
         conf->pass = "";
         return DECLINE_CMD;
     }
-    if (in_htaccess(cmd))
-        return htaccess_fault(cmd, handler);
     conf->pass = handler + strlen(HANDLER_PREFIX);
     conf->prefix = prefix_of(cmd, &pattern);
-    refer(cmd, conf, conf->pass);
+    if (!in_htaccess(cmd)) /* there it opens nothing */
+        refer(cmd, conf, conf->pass);
     return DECLINE_CMD;
 }
 
@@ -649,10 +703,138 @@ static const char *add_handler(cmd_parms *cmd, void *dir, const char *handler, c
         scripts_named = true;
     if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
         return DECLINE_CMD;
-    if (in_htaccess(cmd))
-        return htaccess_fault(cmd, handler);
-    refer(cmd, dir, handler + strlen(HANDLER_PREFIX));
+    if (!in_htaccess(cmd))
+        refer(cmd, dir, handler + strlen(HANDLER_PREFIX));
     return DECLINE_CMD;
+}
+
+static const char *allow_pass(cmd_parms *cmd, void *dir, const char *name)
+{
+    const char *fault = ap_check_cmd_context(cmd, NOT_IN_HTACCESS);
+
+    if (!fault)
+        refer(cmd, dir, name);
+    return fault;
+}
+
+/* --- wrappers --- */
+
+/* Its words, with one space between. NULL: there are none. */
+static const char *command_key(apr_pool_t *pool, const char *text)
+{
+    const char *key = NULL;
+
+    while (*text) {
+        const char *word = ap_getword_conf(pool, &text);
+        key = key ? apr_pstrcat(pool, key, " ", word, NULL) : word;
+    }
+    return key && *key ? key : NULL;
+}
+
+/* "php-cgi-1a2b3c4d": a name that is no other command's. */
+static const char *wrapper_name(apr_pool_t *pool, const char *program, const char *key)
+{
+    const char *slash = strrchr(program, '/');
+    char *base = apr_pstrndup(pool, slash ? slash + 1 : program, 40);
+    uint64_t hash = 0xcbf29ce484222325ull;
+
+    for (char *c = base; *c; c++)
+        if (!apr_isalnum(*c) && !strchr("._-", *c))
+            *c = '_';
+    for (; *key; key++)
+        hash = (hash ^ (unsigned char)*key) * 0x100000001b3ull;
+    return apr_psprintf(pool, "%s-%08x", base, (unsigned)(hash ^ hash >> 32));
+}
+
+static fcgipm_setting_t *wrapper_setting(cmd_parms *cmd, const fcgipm_pool_conf_t *template,
+                                         const char *command, const char *key)
+{
+    fcgipm_setting_t *s = apr_pcalloc(cmd->pool, sizeof *s);
+
+    if (template)
+        *s = *template->setting;
+    else {
+        fcgipm_setting_defaults(s, cmd->pool);
+        s->processes_min = 0;
+        s->user_from = FCGIPM_USER_HTTPD;
+    }
+    s->user_vhost = 1;
+    s->command = apr_array_make(cmd->pool, 4, sizeof(const char *));
+    while (*command)
+        APR_ARRAY_PUSH(s->command, const char *) = ap_getword_conf(cmd->pool, &command);
+    s->name = wrapper_name(cmd->pool, APR_ARRAY_IDX(s->command, 0, const char *), key);
+    s->vhost = fcgipm_directive_vhost(cmd->pool, cmd->server);
+    fcgipm_setting_finish(s);
+    return s;
+}
+
+static const char *allow_wrapper(cmd_parms *cmd, void *dir, const char *command, const char *name)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
+    const char *key = command_key(cmd->pool, command), *fault = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
+    const fcgipm_pool_conf_t *template = name ? apr_hash_get(conf->pools, name, APR_HASH_KEY_STRING) : NULL;
+    fcgipm_setting_t *s;
+
+    (void)dir;
+    if (fault || (fault = outside_a_block(cmd)))
+        return fault;
+    if (name && !template && main_conf)
+        template = apr_hash_get(main_conf->pools, name, APR_HASH_KEY_STRING);
+    if (!key || key[0] != '/')
+        return apr_psprintf(cmd->pool,
+                            "FcgiAllowWrapper \"%s\": write the full path of the program, and its "
+                            "arguments, in quotes together",
+                            command);
+    if (name && (!template || !template->model.setting))
+        return apr_psprintf(cmd->pool,
+                            "FcgiAllowWrapper \"%s\" %s: there is no <FcgiServerTemplate %s> above it",
+                            command, name, name);
+    if (apr_hash_get(conf->wrappers, key, APR_HASH_KEY_STRING))
+        return apr_psprintf(cmd->pool, "FcgiAllowWrapper \"%s\": it is allowed already", command);
+    s = wrapper_setting(cmd, template, command, key);
+    if ((fault = check_block(cmd, s, true)) ||
+        (fault = fcgipm_directive_add(cmd->pool, cmd->server, s, place_of(cmd))))
+        return apr_psprintf(cmd->pool, "FcgiAllowWrapper \"%s\": %s", command, fault);
+    apr_hash_set(conf->wrappers, key, APR_HASH_KEY_STRING,
+                 apr_hash_get(conf->pools, s->name, APR_HASH_KEY_STRING));
+    return NULL;
+}
+
+static const char *wrapper_directive(cmd_parms *cmd, void *dir, const char *args)
+{
+    fcgipm_dir_conf_t *conf = dir;
+    int first = conf->endings->nelts, i;
+    const char *command = command_key(cmd->pool, ap_getword_conf(cmd->pool, &args));
+    bool is_virtual = false;
+
+    if (!command)
+        return "FcgiWrapper: write the command, with its arguments in quotes, then endings such as .php";
+    while (*args) {
+        const char *word = ap_getword_conf(cmd->pool, &args);
+
+        if (word[0] == '.' && word[1])
+            APR_ARRAY_PUSH(conf->endings, fcgipm_wrapper_t) =
+                (fcgipm_wrapper_t){.ending = word, .command = command};
+        else if (!strcasecmp(word, "virtual"))
+            is_virtual = true;
+        else
+            return apr_psprintf(
+                cmd->pool,
+                "FcgiWrapper ... %s: not known; write: FcgiWrapper \"command [argument ...]\" "
+                "[.extension ...] [virtual]",
+                word);
+    }
+    if (conf->endings->nelts == first)
+        APR_ARRAY_PUSH(conf->endings, fcgipm_wrapper_t) = (fcgipm_wrapper_t){.command = command};
+    for (i = first; i < conf->endings->nelts; i++)
+        APR_ARRAY_IDX(conf->endings, i, fcgipm_wrapper_t).is_virtual = is_virtual;
+    if (!in_htaccess(cmd))
+        APR_ARRAY_PUSH(references, reference_t) = (reference_t){.wrapper = true,
+                                                                .pool = command,
+                                                                .place = place_of(cmd),
+                                                                .directive = cmd->cmd->name,
+                                                                .server = cmd->server};
+    return NULL;
 }
 
 /* mod_suexec's own, seen as well: whom a template's pool for this virtual host runs as. */
@@ -1057,7 +1239,13 @@ static void check_groups(check_t *check, apr_pool_t *ptemp, const apr_array_head
 
 static void check_reference(check_t *check, apr_pool_t *pool, const reference_t *ref)
 {
-    if (!fcgipm_directive_pool(ref->server, ref->pool))
+    if (ref->wrapper && !fcgipm_directive_allowed(ref->server, ref->pool))
+        complain(check, true, ref->server, ref->place,
+                 apr_psprintf(pool,
+                              "FcgiWrapper \"%s\": the server's configuration does not allow it; write: "
+                              "FcgiAllowWrapper \"%s\"",
+                              ref->pool, ref->pool));
+    if (!ref->wrapper && !fcgipm_directive_pool(ref->server, ref->pool))
         complain(check, true, ref->server, ref->place,
                  apr_psprintf(pool,
                               "%s %s: there is no <FcgiServer %s> in this virtual host or the main server",
@@ -1170,7 +1358,13 @@ static const command_rec fixed_directives[] = {
                   "Auto | On | Off | /path: control groups for the processes"),
     AP_INIT_RAW_ARGS("FcgiUserLimit", user_limit_directive, NULL, RSRC_CONF,
                      "USER|* [memory=size] [cpu=percent] [pids=number]: for all processes of a user"),
-    AP_INIT_TAKE12("FcgiPass", pass_directive, NULL, ACCESS_CONF,
+    AP_INIT_ITERATE("FcgiAllowPass", allow_pass, NULL, ACCESS_CONF,
+                    "NAME ...: applications that .htaccess may choose from here on down"),
+    AP_INIT_TAKE12("FcgiAllowWrapper", allow_wrapper, NULL, RSRC_CONF,
+                   "\"command [argument ...]\" [TEMPLATE]: what FcgiWrapper may name"),
+    AP_INIT_RAW_ARGS("FcgiWrapper", wrapper_directive, NULL, OR_FILEINFO,
+                     "\"command [argument ...]\" [.extension ...] [virtual]: what answers for such files"),
+    AP_INIT_TAKE12("FcgiPass", pass_directive, NULL, ACCESS_CONF | OR_FILEINFO,
                    "NAME [prefix=/path] | None: the application that answers here"),
     AP_INIT_RAW_ARGS("FcgiPassEnv", pool_directive, NULL, RSRC_CONF,
                      "NAME ...: variables of httpd's own environment for the processes"),

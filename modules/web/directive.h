@@ -25,6 +25,7 @@ typedef struct fcgipm_pool_conf {
 } fcgipm_pool_conf_t;
 
 typedef struct fcgipm_server_conf {
+    apr_hash_t *wrappers;            /* command, its words with a space between -> its fcgipm_pool_conf_t * */
     apr_hash_t *pools;               /* name -> fcgipm_pool_conf_t *, only those declared in this server */
     const char *runtime_dir;         /* main server only */
     const char *cgroup;              /* FcgiCgroup, NULL: Auto; main server only */
@@ -36,12 +37,20 @@ typedef struct fcgipm_server_conf {
     fcgipm_world_site_t site;        /* from post_config on with its key */
 } fcgipm_server_conf_t;
 
+/* FcgiWrapper, for one ending. */
+typedef struct fcgipm_wrapper {
+    const char *ending;  /* ".php"; NULL: any file */
+    const char *command; /* as the key of `wrappers` */
+    bool is_virtual;     /* the file need not be there */
+} fcgipm_wrapper_t;
+
 typedef struct fcgipm_dir_conf {
     const char *pass;   /* NULL: not said; "": None; else pool's name */
     const char *prefix; /* mount point (SCRIPT_NAME); NULL: file mode, httpd's own directory walk decides */
     apr_array_header_t
         *opened;          /* of const char *: pools that the server's configuration names for this place */
     apr_hash_t *wrappers; /* FcgiCompat: FcgidWrapper by extension; NULL: none */
+    apr_array_header_t *endings; /* of fcgipm_wrapper_t: FcgiWrapper; the first that fits holds */
 } fcgipm_dir_conf_t;
 
 /* Ends with an empty record; complete when the module has been loaded. */
@@ -57,9 +66,16 @@ void *fcgipm_directive_merge_dir(apr_pool_t *pool, void *base, void *add);
 
 /* The pool that `name` means in server s: its own block first, then the main server's. NULL: unknown. */
 fcgipm_pool_conf_t *fcgipm_directive_pool(const server_rec *s, const char *name);
+/* check_config, first of all: a virtual host that says nothing of ours has been given the main server's
+ * configuration by httpd, and gets one of its own. */
+void fcgipm_directive_settle(apr_pool_t *pconf, server_rec *main_server);
 const fcgipm_server_conf_t *fcgipm_directive_server(const server_rec *s);
 const fcgipm_dir_conf_t *fcgipm_directive_dir(const request_rec *r);
 
+/* The FcgiWrapper that holds for the request's file, or NULL. */
+const fcgipm_wrapper_t *fcgipm_directive_wrapper(const request_rec *r);
+/* The pool of a command, if FcgiAllowWrapper allows it in this server or the main server. */
+const fcgipm_pool_conf_t *fcgipm_directive_allowed(const server_rec *s, const char *command);
 /* The server's configuration (not .htaccess, not a content type) has named this pool for the request's place.
  */
 bool fcgipm_directive_opened(const request_rec *r, const char *name);

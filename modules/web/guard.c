@@ -703,6 +703,7 @@ int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *p
     inject_log(s);
     if (!fcgipm_compat_finish(pconf, s))
         return !OK;
+    fcgipm_directive_settle(pconf, s);
     if (fcgipm_directive_pools(ptemp, s)->nelts)
         fcgipm_async_check(s, fcgipm_directive_server(s)->global.async);
     return fcgipm_directive_check(pconf, ptemp, s) ? OK : !OK;

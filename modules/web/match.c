@@ -16,8 +16,9 @@
 
 APLOG_USE_MODULE(fcgipm);
 
-#define HANDLER_PREFIX "fcgipm:"
-#define SCRIPT_HANDLER "fcgipm-script"
+#define HANDLER_PREFIX  "fcgipm:"
+#define SCRIPT_HANDLER  "fcgipm-script"
+#define WRAPPER_HANDLER "fcgipm-wrapper"
 
 /* The application mounted here, whatever the files are; NULL: file mode, or not ours. */
 static const fcgipm_dir_conf_t *mounted(const request_rec *r)
@@ -45,12 +46,25 @@ int fcgipm_match_map_to_storage(request_rec *r)
     return r->filename && !strncmp(r->filename, HANDLER_PREFIX, strlen(HANDLER_PREFIX)) ? OK : DECLINED;
 }
 
+/* Said further inside than any application, see fcgipm_directive_merge_dir. */
+static bool wrapped(request_rec *r)
+{
+    const fcgipm_wrapper_t *w = fcgipm_directive_wrapper(r);
+    bool is_file = r->finfo.filetype == APR_REG || r->finfo.filetype == APR_LNK;
+
+    return w && (is_file || (w->is_virtual && r->finfo.filetype == APR_NOFILE));
+}
+
 /* In file mode only what is a file: directories are mod_dir's, and what is not there may have a
  * FallbackResource. */
 int fcgipm_match_fixups(request_rec *r)
 {
     const fcgipm_dir_conf_t *dir = fcgipm_directive_dir(r);
 
+    if (dir && wrapped(r)) {
+        r->handler = WRAPPER_HANDLER;
+        return DECLINED;
+    }
     if (!dir || !dir->pass || !dir->pass[0])
         return DECLINED;
     if (!dir->prefix && r->finfo.filetype != APR_REG && r->finfo.filetype != APR_LNK)
@@ -127,7 +141,7 @@ static int match_template(request_rec *r, fcgipm_match_t *match)
     ask->type = FCGIPM_MSG_TEMPLATE;
     ask->block = match->pool->model.key;
     ask->site = site->key;
-    ask->path = match->prefix ? NULL : r->filename;
+    ask->path = match->prefix || r->finfo.filetype == APR_NOFILE ? NULL : r->filename;
     if (fcgipm_demand_of(&ask->what, &match->pool->model, site, ask->path, &fault) != APR_SUCCESS)
         return refuse_user(r, match, &fault);
     match->ask = ask;
@@ -143,6 +157,29 @@ int fcgipm_match_account(request_rec *r, const fcgipm_match_t *match)
                                                 r->pool, &fault) != APR_SUCCESS)
         return refuse_user(r, match, &fault);
     return OK;
+}
+
+static int match_wrapper(request_rec *r, fcgipm_match_t *match)
+{
+    const fcgipm_wrapper_t *w = fcgipm_directive_wrapper(r);
+    int status = OK;
+
+    if (!w)
+        return refuse(r, HTTP_INTERNAL_SERVER_ERROR, "FPM0702", "no FcgiWrapper holds for this file");
+    if (!(ap_allow_options(r) & OPT_EXECCGI))
+        return refuse(r, HTTP_FORBIDDEN, "FPM0703", "FcgiWrapper: Options ExecCGI is off here");
+    match->pool = fcgipm_directive_allowed(r->server, w->command);
+    if (!match->pool) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FPM0704: FcgiWrapper \"%s\": the server's configuration does not allow it "
+                      "(FcgiAllowWrapper)",
+                      w->command);
+        return HTTP_FORBIDDEN;
+    }
+    match->name = match->pool->setting->name;
+    if (!w->is_virtual || r->finfo.filetype != APR_NOFILE)
+        status = check_file(r);
+    return status == OK ? match_template(r, match) : status;
 }
 
 /* Does `uri` lie at or below the mount point? */
@@ -168,8 +205,8 @@ static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
     if (!fcgipm_directive_opened(r, name)) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "FPM0668: the server's configuration does not open application %s to this place; "
-                      "FcgiPass, SetHandler or AddHandler there does",
-                      name);
+                      "FcgiAllowPass, FcgiPass, SetHandler or AddHandler there does: %s",
+                      name, r->filename ? r->filename : r->uri);
         return HTTP_FORBIDDEN;
     }
     if (!dir || !dir->pass || strcmp(dir->pass, name) || !dir->prefix) {
@@ -224,6 +261,8 @@ int fcgipm_match_request(request_rec *r, fcgipm_match_t *match)
         return DECLINED;
     if (!strcmp(r->handler, SCRIPT_HANDLER))
         return match_script(r, match);
+    if (!strcmp(r->handler, WRAPPER_HANDLER))
+        return match_wrapper(r, match);
     if (strncmp(r->handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
         return match_compat(r, match);
     return match_pool(r, r->handler + strlen(HANDLER_PREFIX), match);
