@@ -293,6 +293,56 @@ subtest 'the path' => sub {
     $h->stop;
 };
 
+# Declared, live: what is not used costs nothing but its lines in the configuration.
+my ($declared, $live) = $ENV{FCGIPM_LONG} ? (5000, 200) : (300, 20);
+sub pss { my ($pid) = @_; return Fcgipm::proc_file($pid, 'smaps_rollup') =~ /^Pss:\s+(\d+)/m ? $1 : 0 }
+sub cpu_us { my @f = split ' ', (Fcgipm::proc_file($_[0], 'stat') =~ s/.*\) //sr); return ($f[11] + $f[12]) * 10_000 }
+sub many {
+    my ($n, $alive) = @_;
+    my $begin = time;
+    my $h = Fcgipm->httpd(mpm_conf => "StartServers 1\nServerLimit 1\nThreadsPerChild 8\nThreadLimit 8\nMaxRequestWorkers 8\nMinSpareThreads 1\nMaxSpareThreads 8\n",
+        conf => $status . "<FcgiServerTemplate each>\n    FcgiCommand $actor\n    FcgiUserFrom Server\n    FcgiProcesses 0 2\n</FcgiServerTemplate>\n<Location \"/app\">\n    FcgiPass each\n</Location>\n"
+        . join '', map { "<VirtualHost *:\@PORT\@>\nServerName v$_.test\nDocumentRoot \"\@ROOT\@/htdocs\"\n</VirtualHost>\n" } 1 .. $n);
+    my $start = time - $begin;
+    my $ask = sub { return $h->raw("GET /app?do=pid HTTP/1.0\r\nHost: v$_[0].test\r\n\r\n") =~ /^HTTP\/1\.1 200.*?\r\n\r\n(\d+)$/ms ? $1 : 0 };
+    my %pid = map { $_ => $ask->($_) } 1 .. $alive;
+    is scalar(grep { $_ } values %pid), $alive, "$n virtual hosts, $alive in use: all answer";
+    my %seen = map { $_ => 1 } values %pid;
+    is scalar keys %seen, $alive, '... each by a pool of its own';
+    my ($child) = $h->children;
+    my $s = $h->connect;
+    my $get = sub { print {$s} "GET /app?do=pid HTTP/1.1\r\nHost: v1.test\r\n\r\n"; my ($got) = Fcgipm::read_all($s, 20, sub { ${$_[0]} =~ /\r\n\r\n.*\n|\r\n0\r\n\r\n/s }); return $got =~ /^HTTP\/1.1 200/ };
+    my $count = $ENV{FCGIPM_LONG} ? 10_000 : 100;
+    my ($before, $managers, $good) = (cpu_us($child), cpu_us($h->manager), 0);
+    $good += $get->() for 1 .. $count;
+    is $good, $count, '... and go on';
+    diag sprintf '%d declared, %d live: start %.2f s; PSS in KB: parent %d, manager %d, child %d; CPU per request: httpd %.0f us, manager %.1f us', $n, $alive, $start, pss($h->pid), pss($h->manager), pss($child),
+        (cpu_us($child) - $before) / $count, (cpu_us($h->manager) - $managers) / $count if $ENV{FCGIPM_LONG};
+    $h->stop;
+}
+subtest 'many declared, some live' => sub { many(1, 1); many($declared, 1) if $ENV{FCGIPM_LONG}; many($declared, $live) };
+
+subtest 'FcgiUserWorkers' => sub {
+    my $more = "<FcgiServer plain>\n    FcgiCommand $actor\n    FcgiUser $alice\n    FcgiProcesses 0 4\n    FcgiTimeout idle=60s\n</FcgiServer>\n<Location \"/plain\">\n    FcgiPass plain\n</Location>\n";
+    my $h = Fcgipm->httpd(conf => "FcgiUserWorkers 2\n" . $owner =~ s/FcgiProcesses 1 3/FcgiProcesses 0 4/r . $more . $status, expect_log => [qr/FPM0374/]);
+    fill($h);
+    is who($h, "/srv/$bob/www/x.app?do=pid"), $bob, 'bob has one';
+    my ($bobs) = $h->workers;
+    my $of = sub { my ($user) = @_; return scalar grep { uid_of($_) == $uid{$user} } $h->workers };
+    my $most = 0;
+    my $load = $h->load(clients => 6, requests => 18, path => "/srv/$alice/www/x.app?sleep=200", background => 1);
+    wait_for { $of->($alice) >= 2 } 10, 'alice has two';
+    for (1 .. 20) { my $n = $of->($alice); $most = $n if $n > $most; sleep 0.03 }
+    my $sum = $load->();
+    is $sum->{ok}, 18, 'all are answered' or diag join "\n", @{$sum->{bad}};
+    is $most, 2, 'by no more than two';
+    is uid_of($h->get('/plain?do=pid')->{body} =~ /^(\d+)/), $uid{$alice}, 'another pool of hers';
+    ok $h->log_has(qr/FPM0374: pool own:$alice .*evicted.*pool plain of the same user needs a process \(FcgiUserWorkers 2\)/), 'gets the place of an idle one of hers';
+    wait_for { $of->($alice) <= 2 } 10, 'two in all';
+    is join(' ', grep { uid_of($_) == $uid{$bob} } $h->workers), $bobs, 'and bob keeps his';
+    $h->stop;
+};
+
 subtest 'wrong ones are refused' => sub {
     my $wrong = sub {
         my ($lines, $like, $block) = @_;

@@ -106,6 +106,7 @@ typedef struct fcgipm_global {
     uint64_t reply_memory_bytes; /* for the answers that all httpd children keep */
     uint32_t async;              /* fcgipm_flag3_t */
     uint32_t min_uid, min_gid;   /* no application runs as a user or group below; httpd's own may */
+    uint32_t user_workers;       /* processes of all pools of one FcgiUser, 0 = as many as they may have */
     uint32_t demand_pools;       /* pools made on demand at a time */
 } fcgipm_global_t;
 

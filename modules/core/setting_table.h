@@ -292,6 +292,10 @@
       "Memory (PSS) for all processes of all applications together, looked at every 10 seconds; 0: no "      \
       "limit. While more is used, idle processes end, the one used longest ago first, and no further ones "  \
       "start for an application that has one.")                                                              \
+    X("FcgiUserWorkers", COUNT, user_workers, 0, 14000, "0", NULL, "number",                                 \
+      "Most processes of all applications of one user together (FcgiUser, or what a template finds), "       \
+      "whatever pools they are in; 0: no limit. When one more is needed, his own idle process that was "     \
+      "used longest ago ends for it; if all are busy, his requests wait.")                                   \
     X("FcgiDemandPools", COUNT, demand_pools, 1, 6400, "6400", NULL, "number",                               \
       "Most pools at a time that were made on demand (<FcgiServerTemplate>, fcgipm-script). When one more "  \
       "is needed, the one that was used longest ago and does nothing goes; by itself one goes when its "     \

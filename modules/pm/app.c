@@ -62,6 +62,7 @@ fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgip
         apr_pool_destroy(pool);
         return NULL;
     }
+    app->account = fcgipm_watchman_account(m, app->setting);
     app->min = app->setting->processes_min;
     app->max = app->setting->processes_max;
     app->places = app->setting->concurrency ? app->setting->concurrency : 1;
@@ -267,7 +268,7 @@ static fcgipm_policy_in_t look(fcgipm_app_t *app)
                              .asked = app->needed_us != 0 || backlog_waits(app),
                              .outdated = fcgipm_refresh_look(app),
                              .relieved = app->relieved,
-                             .room = fcgipm_watchman_room(app)};
+                             .room = fcgipm_watchman_room(app, &app->wanted_of_user)};
 
     for (uint32_t i = 0; i < app->geometry.slot_count; i++) {
         fcgipm_worker_t *w = &app->workers[i];
@@ -313,7 +314,7 @@ static void start_some(fcgipm_app_t *app, uint32_t count, uint32_t substitutes)
 
         if (!w || !prepare_plan(app) || app->tally.retry_us > app->manager->now)
             return;
-        app->manager->processes++;
+        fcgipm_watchman_count(app);
         fcgipm_worker_start(w);
         w->substitute = substitutes > 0;
         substitutes -= substitutes > 0;

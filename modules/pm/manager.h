@@ -82,6 +82,11 @@ typedef struct fcgipm_watched {
     int64_t changed_ns, size; /* -1: there is none */
 } fcgipm_watched_t;
 
+/* An account that pools run as, for what holds over all of them. Lives as long as the manager. */
+typedef struct fcgipm_account {
+    uint32_t processes; /* as of this turn */
+} fcgipm_account_t;
+
 struct fcgipm_app {
     fcgipm_manager_t *manager;
     apr_pool_t *pool;
@@ -100,12 +105,14 @@ struct fcgipm_app {
     bool was_ready;              /* has had a ready worker: takes its predecessor's requests */
     fcgipm_pool_state_t state;
     fcgipm_tally_t tally;
-    uint32_t told_failures; /* the step of the crash loop that the log knows */
-    int64_t needed_us;      /* last NEED that has not been looked at; 0 none */
-    uint32_t min, max;      /* processes, as configured or as an operator has said */
-    uint32_t flags;         /* FCGIPM_POOL_PAUSED, ... as ordered by an operator */
-    uint32_t relieved;      /* substitutes that have become ready and whose outdated ones still serve */
-    uint32_t wanted;        /* starts for which other pools would have to make room */
+    uint32_t told_failures;    /* the step of the crash loop that the log knows */
+    int64_t needed_us;         /* last NEED that has not been looked at; 0 none */
+    uint32_t min, max;         /* processes, as configured or as an operator has said */
+    uint32_t flags;            /* FCGIPM_POOL_PAUSED, ... as ordered by an operator */
+    uint32_t relieved;         /* substitutes that have become ready and whose outdated ones still serve */
+    uint32_t wanted;           /* starts for which other pools would have to make room ... */
+    bool wanted_of_user;       /* ... those of the same user */
+    fcgipm_account_t *account; /* NULL: httpd's own user, or no processes of ours */
     fcgipm_restart_state_t restart;
     int64_t restarted_us;
     apr_array_header_t *watched; /* of fcgipm_watched_t; NULL: none */
@@ -137,6 +144,7 @@ struct fcgipm_manager {
     uint32_t app_end;                     /* one behind the highest index in use */
     uint32_t chain[FCGIPM_DEMAND_CHAINS]; /* of pools made on demand, as on the board */
     uint32_t demand_count;
+    apr_hash_t *users;                        /* fcgipm_account_t by name */
     apr_hash_t *templates, *sites, *accounts; /* of the world: by key; "user:group" of a site */
     int64_t demand_window_us;
     unsigned demand_asked, demand_made;               /* within it */
@@ -222,8 +230,12 @@ void fcgipm_alive_look(fcgipm_worker_t *w);
 /* Memory, watched files, stopped processes; makes room for what pools want. Returns when it wants to be
  * called next. */
 int64_t fcgipm_watchman_tend(fcgipm_manager_t *m);
-/* Further processes that app may start now. */
-uint32_t fcgipm_watchman_room(const fcgipm_app_t *app);
+/* Further processes that app may start now; *of_user: it is its user's total that bounds them. */
+uint32_t fcgipm_watchman_room(const fcgipm_app_t *app, bool *of_user);
+/* The account of these settings, or NULL. */
+fcgipm_account_t *fcgipm_watchman_account(fcgipm_manager_t *m, const fcgipm_setting_t *s);
+/* One of its processes is about to start. */
+void fcgipm_watchman_count(fcgipm_app_t *app);
 
 /* --- notify.c --- */
 /* NOTIFY_SOCKET: made in the runtime directory; -1 if it cannot be. */
