@@ -104,17 +104,19 @@ static apr_status_t template_setting(fcgipm_manager_t *m, fcgipm_setting_t *s, c
                                      apr_pool_t *pool, fcgipm_fault_t *fault)
 {
     const fcgipm_world_template_t *t = apr_hash_get(m->templates, &what->block, sizeof what->block);
+    size_t account = fcgipm_demand_account_len(what);
     const char *said;
     apr_status_t rv;
 
     if (!t)
         return fcgipm_fault_set(fault, APR_ENOENT, "template", "it is no longer configured");
     *s = *t->setting;
-    if (s->user_from == FCGIPM_USER_SUEXEC &&
-        !apr_hash_get(m->accounts, what->text, (apr_ssize_t)fcgipm_demand_account_len(what)))
+    if (s->user_from == FCGIPM_USER_SUEXEC && !apr_hash_get(m->accounts, what->text, (apr_ssize_t)account))
         return fcgipm_fault_set(fault, APR_ENOENT, "template", "no virtual host has this SuexecUserGroup");
     if ((rv = fcgipm_demand_account(what, t->setting, &s->user, &s->group, pool, fault)) != APR_SUCCESS)
         return rv;
+    if (what->text[account] && what->text[account + 1]) /* vhost=On: two of the same user */
+        s->vhost = apr_pstrdup(pool, what->text + account + 1);
     said = s->user ? s->user : *what->text ? what->text : "-";
     s->name = apr_pstrndup(pool, apr_pstrcat(pool, s->name, ":", said, NULL), 63);
     said = s->user ? s->user : httpd_user(m);
@@ -416,11 +418,11 @@ static apr_status_t make(fcgipm_manager_t *m, const fcgipm_demand_t *what, apr_p
 
     if (rv != APR_SUCCESS)
         return rv;
+    m->demand_made++;
     if (index >= FCGIPM_POOLS_MAX) {
         make_room(m);
         return APR_SUCCESS; /* it is asked for again */
     }
-    m->demand_made++;
     m->registry->pool[index].flags = m->registry->pool[index].scaled_max = 0; /* orders for another one */
     if (!(app = create(m, index, what, &s)))
         return APR_EGENERAL;

@@ -219,6 +219,9 @@ static void make_room_of_user(fcgipm_manager_t *m, const fcgipm_app_t *app)
     uint32_t going = leaving(m, app->account);
     char why[128];
 
+    for (uint32_t slot = 0; slot < app->geometry.slot_count; slot++)
+        if (app->workers[slot].state == FCGIPM_SLOT_READY && !fcgipm_worker_busy(&app->workers[slot]))
+            return; /* one of its own came free meanwhile */
     if (going >= app->wanted)
         return;
     snprintf(why, sizeof why, "pool %.60s of the same user needs a process (FcgiUserWorkers %u)",
