@@ -228,7 +228,6 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
  */
 
 #define WORLD_MAGIC 0x66706d57u
-#define BLOCKS_MAX  1000000u /* templates, virtual hosts: what a reader believes */
 
 static uint64_t fnv_text(uint64_t hash, const char *text)
 {
@@ -482,7 +481,8 @@ apr_status_t fcgipm_world_read(fcgipm_world_t **world_out, const unsigned char *
 
     if (!take(&in, end, &head, sizeof head) || head.magic != WORLD_MAGIC ||
         head.version != FCGIPM_WORLD_VERSION || head.pools > FCGIPM_POOLS_STATIC || head.dir_len > 4096 ||
-        head.dir_len > (size_t)(end - in) || head.templates > BLOCKS_MAX || head.sites > BLOCKS_MAX)
+        head.dir_len > (size_t)(end - in) || head.templates > (size_t)(end - in) ||
+        head.sites > (size_t)(end - in))
         return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "made by another version of the module");
     dir = apr_palloc(pool, head.dir_len + 1);
     memcpy(dir, in, head.dir_len);
