@@ -800,13 +800,23 @@ static const char *allow_wrapper(cmd_parms *cmd, void *dir, const char *command,
     return NULL;
 }
 
+static fcgipm_directive_before_fn *wrapper_before; /* set when the module is loaded */
+
+void fcgipm_directive_wrapper_before(fcgipm_directive_before_fn *before)
+{
+    wrapper_before = before;
+}
+
 static const char *wrapper_directive(cmd_parms *cmd, void *dir, const char *args)
 {
     fcgipm_dir_conf_t *conf = dir;
     int first = conf->endings->nelts, i;
-    const char *command = command_key(cmd->pool, ap_getword_conf(cmd->pool, &args));
+    const char *command, *fault;
     bool is_virtual = false;
 
+    if (wrapper_before && wrapper_before(cmd, dir, args, &fault))
+        return fault;
+    command = command_key(cmd->pool, ap_getword_conf(cmd->pool, &args));
     if (!command)
         return "FcgiWrapper: write the command, with its arguments in quotes, then endings such as .php";
     while (*args) {
