@@ -274,6 +274,8 @@ int64_t fcgipm_ondemand_tend(fcgipm_app_t *app);
 void fcgipm_ondemand_unlist(fcgipm_app_t *app);
 /* Its index is free. */
 void fcgipm_ondemand_forget(fcgipm_app_t *app);
+/* What the board says of them is compared with what it should, and put right. True: it differed. */
+bool fcgipm_ondemand_mend(fcgipm_manager_t *m);
 
 /* What is looked at now and then is looked at together, so that a server at rest wakes rarely: the first tick
  * that is at least `every` (a multiple of FCGIPM_TICK_US) after the last one. */

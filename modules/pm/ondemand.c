@@ -249,6 +249,17 @@ static void write_registry(const fcgipm_app_t *app)
     fcgipm_atom_set(&row->used, 1);
 }
 
+static void write_demand(const fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+    fcgipm_board_demand_t *seen = &m->board->demand[row_of(app)];
+
+    fcgipm_atom_set(&seen->life, 0);
+    atomic_thread_fence(memory_order_seq_cst);
+    seen->what = *app->what;
+    fcgipm_atom_set(&seen->life, m->registry->demand[row_of(app)].life);
+}
+
 /* From here on children find it. */
 static void publish(fcgipm_app_t *app)
 {
@@ -257,15 +268,45 @@ static void publish(fcgipm_app_t *app)
 
     /* (After the death of a manager it stands there, and requests rely on it.) */
     if (fcgipm_atom_get(&seen->life) != m->registry->demand[row_of(app)].life ||
-        memcmp(&seen->what, app->what, sizeof seen->what)) {
-        fcgipm_atom_set(&seen->life, 0);
-        atomic_thread_fence(memory_order_seq_cst);
-        seen->what = *app->what;
-        fcgipm_atom_set(&seen->life, m->registry->demand[row_of(app)].life);
-    }
+        memcmp(&seen->what, app->what, sizeof seen->what))
+        write_demand(app);
     list(app);
     publish_end(m);
     fcgipm_demand_wake(m->board);
+}
+
+static bool is_published(const fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+    fcgipm_board_demand_t *seen = &m->board->demand[row_of(app)];
+
+    return fcgipm_atom_get(&seen->life) == m->registry->demand[row_of(app)].life &&
+           !memcmp(&seen->what, app->what, sizeof seen->what) &&
+           fcgipm_atom_get(&seen->next) == app->next_row;
+}
+
+static bool is_on_demand(const fcgipm_app_t *app)
+{
+    return app && app->what && app->configured;
+}
+
+bool fcgipm_ondemand_mend(fcgipm_manager_t *m)
+{
+    bool differs = false;
+
+    publish_end(m); /* views go by it: a hint that may lag behind */
+    for (uint32_t chain = 0; chain < FCGIPM_DEMAND_CHAINS && !differs; chain++)
+        differs = fcgipm_atom_get(&m->board->chain[chain]) != m->chain[chain];
+    for (uint32_t i = FCGIPM_POOLS_STATIC; i < m->app_end && !differs; i++)
+        differs = is_on_demand(m->apps[i]) && !is_published(m->apps[i]);
+    if (!differs)
+        return false;
+    for (uint32_t i = FCGIPM_POOLS_STATIC; i < m->app_end; i++)
+        if (is_on_demand(m->apps[i]))
+            write_demand(m->apps[i]);
+    for (uint32_t chain = 0; chain < FCGIPM_DEMAND_CHAINS; chain++)
+        write_chain(m, chain);
+    return true;
 }
 
 static fcgipm_app_t *create(fcgipm_manager_t *m, uint32_t index, const fcgipm_demand_t *what,
