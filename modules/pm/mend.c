@@ -18,8 +18,9 @@
 #include "share/queue.h"
 #include "share/stat.h"
 
-#define PAUSE_US 200000   /* between two looks, however often we are asked to */
-#define QUIET_US 60000000 /* between two log lines */
+#define PAUSE_US    200000 /* between two looks, however often we are asked to */
+#define GHOSTS_MANY 8
+#define QUIET_US    60000000 /* between two log lines */
 
 /* --- what should stand there --- */
 
@@ -185,6 +186,23 @@ static void renew(fcgipm_manager_t *m)
         "written anew, its counters begin at 0. Stop and start httpd when you know which");
 }
 
+/* Waiting places of children that there never were: of one that has just ended they would be its row's, and
+ * that is looked at behind this. A few may be a child's that ends just now. */
+static bool has_ghosts(const fcgipm_app_t *app)
+{
+    fcgipm_board_t *board = app->manager->board;
+    const fcgipm_geometry_t *g = &app->geometry;
+    unsigned count = 0;
+
+    for (uint32_t i = g->cell_first; i < g->cell_first + g->cell_count && count < GHOSTS_MANY; i++) {
+        uint64_t word = fcgipm_atom_peek(&board->cell[i]);
+        unsigned child = fcgipm_cell_child(word);
+
+        count += word != 0 && (child >= FCGIPM_CHILDREN_MAX || !fcgipm_atom_peek(&board->child[child].pid));
+    }
+    return count >= GHOSTS_MANY;
+}
+
 /* Places whose owner has gone without an obituary. */
 static void mend_seats(const fcgipm_app_t *app)
 {
@@ -202,6 +220,8 @@ void fcgipm_mend_look(fcgipm_manager_t *m)
 
     m->mend_asked = false;
     m->mended_us = m->now;
+    for (uint32_t i = 0; i < m->app_end && !differs; i++)
+        differs = m->apps[i] && has_ghosts(m->apps[i]);
     fcgipm_daemon_check_children(m->board, getppid());
     differs |= clear_scripts(m);
     for (uint32_t i = 0; i < m->app_end; i++)

@@ -449,8 +449,8 @@ sub is_steady {
     return "parent: $parent->{other} + $parent->{socket} descriptors" if $parent->{other} + $parent->{socket} > $self->{parent_fds} + 2;
     for my $child ($self->children) {
         my $fds = descriptors($child);
-        # Listeners, client connections that are kept alive, and at most one kept connection for each place in a worker.
-        return "httpd child $child: $fds->{socket} sockets" if $fds->{socket} > 24 + ($self->{places} // 8 * $workers);
+        # Listeners, bells, client connections that are kept alive, and at most one kept connection for each place in a worker.
+        return "httpd child $child: $fds->{socket} sockets" if $fds->{socket} > 64 + ($self->{places} // 8 * $workers);
     }
     return '';
 }
