@@ -10,7 +10,7 @@ use Fcgipm;
 need('php-cgi');
 my $actor = app_built('actor.c');
 my $h = Fcgipm->httpd(
-    expect_log => [qr/FPM0662/, qr/FPM0664/, qr/FPM0665/, qr/FPM0666/, qr/FPM0672/, qr/FPM0667/, qr/FPM0668/, qr/FPM0669/, qr/htaccess cannot choose/],
+    expect_log => [qr/FPM0662/, qr/FPM0664/, qr/FPM0665/, qr/FPM0666/, qr/FPM0672/, qr/FPM0667/, qr/FPM0668/, qr/FPM0669/],
     modules => ['auth_basic', 'authn_file', 'authn_core', 'authz_user', 'include'],
     conf => <<"EOC");
 ServerName www.example.org:\@PORT\@
@@ -202,8 +202,8 @@ subtest 'methods and lengths' => sub {
     says env_of('/app?do=env', http => '1.0'), SERVER_PROTOCOL => 'HTTP/1.0';
 };
 subtest 'an .htaccess cannot choose an application' => sub {
-    is $h->get('/users/file.txt')->{status}, 500, 'SetHandler in .htaccess';
-    ok $h->log_has(qr/\.htaccess cannot choose an application/), 'and the log says why';
+    is $h->get('/users/file.txt')->{status}, 403, 'SetHandler in .htaccess';
+    ok $h->log_has(qr/FPM0668: the server's configuration does not open application c to this place.*users/), 'and the log says why';
     is $h->get('/rewriteh/f.x')->{status}, 403, 'RewriteRule [H=] in .htaccess';
     ok $h->log_has(qr/FPM0668/), 'and the log says why';
 };

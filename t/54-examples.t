@@ -19,6 +19,7 @@ my %define = (
     PERL => '/usr/bin/perl', PYTHON => '/usr/bin/perl', RUBY => '/usr/bin/perl', FCGIPM_LOG => '@ROOT@/requests.log',
     SHOP_APP => $actor, SHOP_DIR => $apps, LIMITS_APP => $actor, LIMITS_DIR => $apps,
     SCRIPT_URL => '/scripts', SCRIPT_DIR => '@ROOT@/scripts', FPM_ROOT => '@ROOT@/htdocs', FPM_SOCKET => '@ROOT@/fpm.sock', LOG_DIR => '@ROOT@',
+    CUSTOMERS => '@ROOT@/customers',
 );
 sub defines {
     my ($file) = @_;
@@ -39,7 +40,7 @@ sub guess {
     return undef;
 }
 
-for my $file ('conf/fcgipm.conf', sort glob 'conf/examples/*.conf') {
+for my $file ('conf/fcgipm.conf', grep { !$> || !/mass-hosting/ } sort glob 'conf/examples/*.conf') {
     my ($status, $output) = Fcgipm->configtest(modules => ['proxy'], conf => defines($file) . "Include \@TOP\@/$file\n");
     is $status, 0, "$file is accepted" or diag $output;
     if ($file =~ /php\.conf$/) {
@@ -53,6 +54,7 @@ my %serves = (
     c => ['C_URL', qr/^hello from c/], perl => ['PERL_URL', qr/^hello from perl/], go => ['GO_URL', qr/^hello from go/],
     php => ['/actor.php', qr/^hello from php/], 'script-on-disk' => ['/scripts/actor.fcgi', qr/^hello from c/], wordpress => ['/actor.php', qr/^hello from php/],
     operations => ['/shop', qr/^hello from c/], limits => ['/customer', qr/^hello from c/],
+    $> ? () : ('mass-hosting' => ['/~shop/actor.php', qr/^hello from php/]),
 );
 for my $name (sort keys %serves) {
     my ($path, $like) = @{$serves{$name}};
@@ -67,6 +69,10 @@ for my $name (sort keys %serves) {
         mkdir $h->root . '/scripts';
         system 'cp', "$apps/actor.php", $h->root . '/htdocs/';
         system 'cp', $actor, $h->root . '/scripts/actor.fcgi';
+        if ($name eq 'mass-hosting') {
+            my $dir = $h->root . '/customers/shop';
+            system "mkdir -p $dir/www && cp $apps/actor.php $dir/www/ && chown -R nobody $dir";
+        }
         my $r = $h->get($path);
         is $r->{status}, 200, "$file: $path answers" or diag $h->log;
         like $r->{body}, $like, 'and is the application';

@@ -12,6 +12,7 @@
 #include <apr_strings.h>
 
 #include "core/addr.h"
+#include "core/owner.h"
 #include "core/setting_table.h"
 
 const fcgipm_setting_row_t fcgipm_setting_rows[] = {
@@ -449,6 +450,26 @@ static const char *check_walls(const fcgipm_setting_t *s, apr_pool_t *pool)
     return hidden_by_tmp(s, "FcgiDirectory", s->directory, pool);
 }
 
+static const char *check_template(const fcgipm_setting_t *s, apr_pool_t *pool)
+{
+    if (s->connect)
+        return "FcgiConnect: a template starts its processes itself; write FcgiCommand";
+    if (s->suexec && strcasecmp(s->suexec, "Off"))
+        return "FcgiSuexec: not in a template, whose processes become their user without it";
+    if (s->user || s->group)
+        return "FcgiUser: a template has its users from FcgiUserFrom; leave it out";
+    if (s->user_from == FCGIPM_USER_OWNER && (!s->user_below || s->user_below[0] != '/'))
+        return "FcgiUserFrom Owner: write also where the files of all users are, such as below=/srv/www";
+    if (s->user_from != FCGIPM_USER_OWNER && s->user_below)
+        return "FcgiUserFrom below=: only with Owner";
+    if (s->user_from == FCGIPM_USER_PATH && (!s->user_path || !fcgipm_owner_pattern_ok(s->user_path)))
+        return "FcgiUserFrom Path: write also where in the path the name is, such as Path "
+               "/home/%{user}/public_html";
+    if (s->user_from != FCGIPM_USER_PATH && s->user_path)
+        return apr_psprintf(pool, "FcgiUserFrom %s: only with Path", s->user_path);
+    return NULL;
+}
+
 const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
 {
     bool command = s->command && s->command->nelts;
@@ -464,6 +485,8 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
     if (command && APR_ARRAY_IDX(s->command, 0, const char *)[0] != '/')
         return apr_psprintf(pool, "FcgiCommand %s: not a full path; write one that begins with /",
                             APR_ARRAY_IDX(s->command, 0, const char *));
+    if (s->user_from && (fault = check_template(s, pool)))
+        return fault;
     if (s->directory && s->directory[0] != '/')
         return apr_psprintf(pool, "FcgiDirectory %s: not a full path; write one that begins with /",
                             s->directory);

@@ -33,6 +33,11 @@ typedef struct fcgipm_setting {
     const char *connect;         /* canonical address, NULL when spawned */
     const char *user, *group;    /* NULL = httpd's User and Group */
     const char *suexec;          /* the program to become the user through, NULL = we do it ourselves */
+    uint32_t user_from;          /* fcgipm_user_from_t; not 0: a template, whose pools appear on demand */
+    const char *user_path;       /* PATH: "/home/%{user}/www" */
+    const char *user_below;      /* OWNER: the files lie there */
+    uint32_t user_min;           /* smallest uid */
+    uint32_t user_vhost;         /* 1: a pool for each virtual host, too */
     const char *directory;       /* NULL = the directory of the program */
     apr_array_header_t *env;     /* of const char *: "NAME=VALUE", in order, FcgiPassEnv already resolved */
     uint32_t processes_min, processes_max;
@@ -78,6 +83,14 @@ typedef struct fcgipm_setting {
     fcgipm_group_limit_t cgroup;      /* FcgiCgroupLimit, for all processes together */
 } fcgipm_setting_t;
 
+/* Whom the processes of a template's pool run as. */
+typedef enum fcgipm_user_from {
+    FCGIPM_USER_SAID,   /* no template: FcgiUser */
+    FCGIPM_USER_OWNER,  /* the owner of the request's file */
+    FCGIPM_USER_SUEXEC, /* the virtual host's SuexecUserGroup */
+    FCGIPM_USER_PATH,   /* a name in the file's path */
+    FCGIPM_USER_HTTPD   /* httpd's own */
+} fcgipm_user_from_t;
 typedef enum fcgipm_measure { FCGIPM_MEASURE_PSS, FCGIPM_MEASURE_RSS } fcgipm_measure_t;
 typedef enum fcgipm_ready_kind {
     FCGIPM_READY_AUTO,   /* it takes our question from its socket, whatever it says to it */
@@ -93,6 +106,8 @@ typedef struct fcgipm_global {
     uint64_t reply_memory_bytes; /* for the answers that all httpd children keep */
     uint32_t async;              /* fcgipm_flag3_t */
     uint32_t min_uid, min_gid;   /* no application runs as a user or group below; httpd's own may */
+    uint32_t user_workers;       /* processes of all pools of one FcgiUser, 0 = as many as they may have */
+    uint32_t demand_pools;       /* pools made on demand at a time */
 } fcgipm_global_t;
 
 /* One FcgiUserLimit: all processes of one user, whatever their pool. Plain data: it travels as bytes. */

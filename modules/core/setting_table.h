@@ -41,6 +41,23 @@
       "without one, that of SuexecUserGroup. suexec leaves few variables of the environment: FcgiEnv and "   \
       "FcgiPassEnv can set only those that it knows, such as TZ and names that begin with HTTP_. The "       \
       "directory is always the program's.")                                                                  \
+    X("FcgiUserFrom", NULL, CHOICE, user_from, 0, 4, NULL, "FcgiUser|Owner|SuexecUserGroup|Path|Server",     \
+      "Owner | SuexecUserGroup | Path | Server", 1,                                                          \
+      "In <FcgiServerTemplate> only, and needed there: whom the processes run as; each user has a pool of "  \
+      "his own. Owner: the owner of the file that the request is for. SuexecUserGroup: the user and group "  \
+      "that this directive of mod_suexec names for the virtual host (mod_suexec itself is not needed for "   \
+      "it). Path: a name in the file's path, as the second word says. Server: httpd's own User, in a pool "  \
+      "for each virtual host. Owner and Path need a file (not <Location>), and no symbolic link may be in "  \
+      "its path; with Owner each directory of it below below= belongs to the owner or to root, and others "  \
+      "may write to none of it.")                                                                            \
+    X("FcgiUserFrom", NULL, STRING, user_path, 0, 0, NULL, NULL, "[/path/%{user}/path]", 1,                  \
+      "With Path: where the user's name stands, and where below it the files are.")                          \
+    X("FcgiUserFrom", "below", STRING, user_below, 0, 0, NULL, NULL, "below=/path", 1,                       \
+      "With Owner, and needed there: the directory in which all customers' files are.")                      \
+    X("FcgiUserFrom", "minuid", COUNT, user_min, 1, 2147483647, "100", NULL, "minuid=number", 1,             \
+      "Users with a smaller number get no pool, root never.")                                                \
+    X("FcgiUserFrom", "vhost", CHOICE, user_vhost, 0, 1, "Off", "Off|On", "vhost=Off|On", 1,                 \
+      "On: a user has a pool of his own in each virtual host; with Server it is always so.")                 \
     X("FcgiDirectory", NULL, STRING, directory, 0, 0, NULL, NULL, "/path", 1,                                \
       "The processes' working directory, a full path; the directory of the program when not given. It is "   \
       "entered as their user.")                                                                              \
@@ -275,6 +292,14 @@
       "Memory (PSS) for all processes of all applications together, looked at every 10 seconds; 0: no "      \
       "limit. While more is used, idle processes end, the one used longest ago first, and no further ones "  \
       "start for an application that has one.")                                                              \
+    X("FcgiUserWorkers", COUNT, user_workers, 0, 14000, "0", NULL, "number",                                 \
+      "Most processes of all applications of one user together (FcgiUser, or what a template finds), "       \
+      "whatever pools they are in; 0: no limit. When one more is needed, his own idle process that was "     \
+      "used longest ago ends for it; if all are busy, his requests wait.")                                   \
+    X("FcgiDemandPools", COUNT, demand_pools, 1, 6400, "6400", NULL, "number",                               \
+      "Most pools at a time that were made on demand (<FcgiServerTemplate>, fcgipm-script). When one more "  \
+      "is needed, the one that was used longest ago and does nothing goes; by itself one goes when its "     \
+      "last process was idle for FcgiTimeout idle=.")                                                        \
     X("FcgiUserThreads", COUNT, user_threads, 0, 100000, "Auto", NULL, "number",                             \
       "Most of httpd's threads that requests to all applications of one FcgiUser may hold together; beyond " \
       "it they get 503 at once. Auto: three quarters of httpd's MaxRequestWorkers.")                         \
@@ -301,12 +326,39 @@
       "processes; a block in a virtual host is private to it, and goes before one of the main server with "  \
       "the same name. Exactly one of FcgiCommand and FcgiConnect must be in it. A reload with a changed "    \
       "block starts the new processes before the old ones end; an unchanged block is not touched.")          \
+    X("<FcgiServerTemplate>", "server config, virtual host",                                                 \
+      "<FcgiServerTemplate NAME> ... </FcgiServerTemplate>", "",                                             \
+      "As <FcgiServer>, for the applications of many users: nothing runs at first, and each user has a "     \
+      "pool of his own when a request needs it, with processes that run as he. FcgiUserFrom says who he "    \
+      "is; FcgiProcesses, FcgiTimeout and all else hold for each pool by itself, at most 14 processes. A "   \
+      "pool goes when its last process was idle for FcgiTimeout idle=; FcgiProcesses min are kept only "     \
+      "until then. In FcgiCommand, FcgiDirectory, FcgiEnv and FcgiWatch %{user} is the user's name. In "     \
+      "logs and fcgipmctl the pool of alice is NAME:alice. FcgiUser and FcgiConnect do not belong in it.")   \
     X("FcgiPass", "location, directory", "FcgiPass NAME [prefix=/path] | None", "",                          \
       "The application that answers here. In <Location \"/blog\"> SCRIPT_NAME is /blog and PATH_INFO the "   \
       "rest, and no file is looked for; in a pattern (LocationMatch, or a Location with ~, * or ?) say "     \
       "prefix=/path, as the pattern does not tell. Elsewhere (Directory, Files, FilesMatch) the file that "  \
       "httpd finds is the script, and one that is missing is 404. None takes a part of a larger place out "  \
-      "again. SetHandler fcgipm:NAME is the same. Not in .htaccess.")                                        \
+      "again. SetHandler fcgipm:NAME is the same. In .htaccess (AllowOverride FileInfo) only names that "    \
+      "the "                                                                                                 \
+      "server's configuration opens there, with FcgiAllowPass or FcgiPass itself, are answered; others are " \
+      "403.")                                                                                                \
+    X("FcgiAllowPass", "location, directory", "FcgiAllowPass NAME ...", "",                                  \
+      "Applications that .htaccess files from here on down may choose, with FcgiPass NAME or SetHandler "    \
+      "fcgipm:NAME.")                                                                                        \
+    X("FcgiAllowWrapper", "server config, virtual host",                                                     \
+      "FcgiAllowWrapper \"command [argument ...]\" "                                                         \
+      "[TEMPLATE]",                                                                                          \
+      "",                                                                                                    \
+      "A command that FcgiWrapper may name, here and in .htaccess. Its pools are as those of the "           \
+      "<FcgiServerTemplate>, which stands above, but for FcgiCommand, and each user has one in each "        \
+      "virtual "                                                                                             \
+      "host. Without a template everything is the default, and the processes run as httpd's User.")          \
+    X("FcgiWrapper", "server config, virtual host, directory, .htaccess (FileInfo)",                         \
+      "FcgiWrapper \"command [argument ...]\" [.extension ...] [virtual]", "",                               \
+      "Files with one of these endings (without any: all) are answered by this command, which "              \
+      "FcgiAllowWrapper must allow, word for word. Needs Options ExecCGI. virtual: the file need not be "    \
+      "there. SetHandler, FcgiPass or FcgiPass None further inside ends it.")                                \
     X("FcgiPassEnv", "FcgiServer block", "FcgiPassEnv NAME ...", "",                                         \
       "Variables of httpd's own environment that the processes get, with the values they have when the "     \
       "configuration is read. One that is not set is skipped with a warning.")                               \

@@ -9,6 +9,8 @@ static fcgipm_kept_stack_t *stack_grow_locked(fcgipm_link_t *link, uint32_t pool
     fcgipm_kept_stack_t *stack = link->stacks[pool];
     if (!stack && !(stack = link->stacks[pool] = calloc(1, sizeof *stack)))
         return NULL;
+    if (pool >= link->stacks_end)
+        link->stacks_end = pool + 1;
     if (stack->count < stack->cap)
         return stack;
     unsigned cap = stack->cap ? stack->cap * 2 : 4;
@@ -78,7 +80,7 @@ bool fcgipm_kept_find(fcgipm_link_t *link, fcgipm_kept_pick_fn *pick, void *ctx,
 {
     bool found = false;
     pthread_mutex_lock(&link->mutex);
-    for (uint32_t pool = 0; link->kept && !found && pool < FCGIPM_POOLS_MAX; pool++)
+    for (uint32_t pool = 0; link->kept && !found && pool < link->stacks_end; pool++)
         found = take_locked(link, pool, pick, ctx, kept);
     pthread_mutex_unlock(&link->mutex);
     return found;

@@ -149,7 +149,7 @@ static void help(const attempt_t *a)
 
 static const char *pool_name(const attempt_t *a)
 {
-    const char *said = a->wish->setting->name; /* one made on demand has its name on the board only */
+    const char *said = a->wish->life ? NULL : a->wish->setting->name; /* one made on demand is named there */
     return said && *said ? said : a->link->env.board->pool[a->pool].name;
 }
 
@@ -730,6 +730,9 @@ bool fcgipm_attempt_park(attempt_t *a, fcgipm_nest_t *nest)
     a->parked = true;
     a->word |= FCGIPM_CELL_PARKED; /* before others can see it */
     fcgipm_atom_add(&link->parked[a->pool], 1);
+    uint32_t end = fcgipm_atom_get(&link->parked_end);
+    while (end <= a->pool && !fcgipm_atom_cas(&link->parked_end, &end, a->pool + 1))
+        ;
     bool first = fcgipm_atom_add(&link->parked_all, 1) == 0;
     fcgipm_atom_set(&link->waiting[a->cell], a);
     if (first) { /* the keeper may sleep without limit */
@@ -828,7 +831,8 @@ static bool ring_pool(fcgipm_link_t *link, uint32_t pool, const fcgipm_geometry_
 static void ring_parked(fcgipm_link_t *link, bool all)
 {
     static const fcgipm_wish_t any = {.avoid_seat_slot = UINT32_MAX};
-    for (uint32_t pool = 0; fcgipm_atom_get(&link->parked_all) && pool < FCGIPM_POOLS_MAX; pool++) {
+    uint32_t end = fcgipm_atom_get(&link->parked_end);
+    for (uint32_t pool = 0; fcgipm_atom_get(&link->parked_all) && pool < end; pool++) {
         fcgipm_geometry_t g;
         attempt_t sample;
         if (!fcgipm_atom_peek(&link->parked[pool]) || !fcgipm_board_geometry(link->env.board, pool, &g) ||
@@ -911,9 +915,9 @@ static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_g
     attempt_t *a = take_out(link, cell);
     if (!a)
         return false;
-    if (a->wish->fresh || (lease->shared && (a->wish->alone || !a->wish->opening_ends)) ||
-        a->avoid == lease->slot || a->handed_fd >= 0 ||
-        !fcgipm_queue_hand(board, cell, word, lease->seat, lease->word)) {
+    if (a->wish->fresh || a->wish->life != lease->life ||
+        (lease->shared && (a->wish->alone || !a->wish->opening_ends)) || a->avoid == lease->slot ||
+        a->handed_fd >= 0 || !fcgipm_queue_hand(board, cell, word, lease->seat, lease->word)) {
         put_back(a, word);
         return false;
     }
@@ -1002,45 +1006,56 @@ void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lea
 
 /* ---- pools made on demand ---- */
 
-static bool script_find(const fcgipm_board_t *board, uint64_t key, uint32_t *pool)
+static apr_status_t ask_for(const fcgipm_link_t *link, const fcgipm_lease_ask_t *ask)
 {
-    for (uint32_t i = FCGIPM_POOLS_STATIC; i < FCGIPM_POOLS_MAX; i++) {
-        uint32_t state = fcgipm_atom_get(&board->pool[i].state);
-        if (state == FCGIPM_POOL_FREE || state == FCGIPM_POOL_DRAINING ||
-            fcgipm_atom_get(&board->pool[i].key) != key)
-            continue;
-        *pool = i;
-        return true;
+    fcgipm_msg_t msg = {
+        .version = FCGIPM_MSG_VERSION, .type = ask->type, .block = ask->block, .site = ask->site};
+    if (ask->path) {
+        msg.path_len = (uint32_t)strlen(ask->path);
+        memcpy(msg.path, ask->path, msg.path_len);
     }
-    return false;
+    return fcgipm_msg_send(link->env.requests_fd, &msg);
 }
 
-apr_status_t fcgipm_lease_script(fcgipm_link_t *link, const char *path, int64_t timeout_us, uint32_t *pool,
-                                 fcgipm_fault_t *fault)
+apr_status_t fcgipm_lease_demand(fcgipm_link_t *link, const fcgipm_lease_ask_t *ask, int64_t timeout_us,
+                                 uint32_t *pool, uint64_t *life, fcgipm_fault_t *fault)
 {
     fcgipm_board_t *board = link->env.board;
-    size_t len = strlen(path);
-    uint64_t key = fcgipm_board_script_key(path, len);
-    int64_t until_us = fcgipm_clock_us() + timeout_us, asked_us = 0;
-    if (len >= FCGIPM_MSG_PATH_MAX)
-        return fcgipm_fault_set(fault, APR_ENOPROC, "script", "the program's path is too long");
-    fcgipm_msg_t msg = {.version = FCGIPM_MSG_VERSION, .type = FCGIPM_MSG_SCRIPT, .path_len = (uint32_t)len};
-    memcpy(msg.path, path, len);
+    int64_t until_us = 0, asked_us = 0;
+    if (ask->path && strlen(ask->path) >= FCGIPM_MSG_PATH_MAX)
+        return fcgipm_fault_set(fault, APR_ENOPROC, "demand", "the file's path is too long");
     for (;;) {
-        uint32_t seen = fcgipm_atom_get(&board->script_changes);
-        if (script_find(board, key, pool))
+        uint32_t seen = fcgipm_atom_get(&board->demand_changes);
+        if (fcgipm_demand_find(board, &ask->what, pool, life))
             return APR_SUCCESS;
         int64_t now_us = fcgipm_clock_us();
+        until_us = until_us ? until_us : now_us + timeout_us;
         if (now_us >= until_us)
-            return fcgipm_fault_set(fault, APR_TIMEUP, "script", "no pool was made for %s", path);
+            return fcgipm_fault_set(fault, APR_TIMEUP, "demand", "the manager made no pool for %s",
+                                    ask->path ? ask->path : "it");
         if (now_us - asked_us >= NEED_US) {
-            apr_status_t rv = fcgipm_msg_send(link->env.requests_fd, &msg);
+            apr_status_t rv = ask_for(link, ask);
             if (rv != APR_SUCCESS && rv != APR_EAGAIN)
-                return fcgipm_fault_set(fault, APR_ENOPROC, "script", "the manager cannot be asked");
+                return fcgipm_fault_set(fault, APR_ENOPROC, "demand", "the manager cannot be asked");
             asked_us = now_us;
         }
-        fcgipm_board_script_wait(board, seen, until_us - now_us < NEED_US ? until_us - now_us : NEED_US);
+        fcgipm_demand_wait(board, seen, less(until_us - now_us, NEED_US));
     }
+}
+
+/* The manager shuts an index's seats, which changes their words, before it gives that another life: seat and
+ * life unchanged means that what was connected to in between was the pool's. */
+bool fcgipm_lease_lives(const fcgipm_link_t *link, const fcgipm_lease_t *lease)
+{
+    if (!lease->life)
+        return true;
+    if (!fcgipm_demand_lives(link->env.board, lease->pool, lease->life))
+        return false;
+    uint64_t word = fcgipm_atom_get(&link->env.board->seat[lease->seat]);
+    unsigned state = fcgipm_seat_state(word);
+    return fcgipm_seat_owner(word) == link->child &&
+           (state == FCGIPM_SEAT_BUSY || state == FCGIPM_SEAT_DRAINING) &&
+           ((fcgipm_seat_epoch(word) - fcgipm_seat_epoch(lease->word)) & 0xffffffffffull) <= 1;
 }
 
 /* ---- the link ---- */

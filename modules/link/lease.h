@@ -19,6 +19,7 @@
 #include "core/setting.h"
 #include "link/nest.h"
 #include "share/board.h"
+#include "share/demand.h"
 #include "share/queue.h"
 
 typedef struct fcgipm_link fcgipm_link_t;
@@ -52,6 +53,7 @@ typedef struct fcgipm_lease {
     size_t unread;    /* bytes of the last answer that were looked at only, see fcgipm_lease_waited */
     size_t sent;      /* bytes of wish->opening that have been sent already */
     int64_t sent_us;  /* when */
+    uint64_t life;    /* of the wish */
     const char *what; /* the request, for the manager's log; set by the caller, borrowed; or NULL */
     int64_t since_us; /* fcgipm_clock_us() when the lease was given */
 } fcgipm_lease_t;
@@ -68,6 +70,8 @@ typedef struct fcgipm_share {
 
 typedef struct fcgipm_wish {
     uint32_t pool;                   /* index as configured; `route` is followed inside */
+    uint64_t life;                   /* of a pool made on demand, else 0: only such a pool's connection is
+                                        handed over; whether the seat is one, fcgipm_lease_lives says */
     const fcgipm_setting_t *setting; /* queue_us, queue_length, connect_us, keep_conn, connect */
     const fcgipm_share_t *share;     /* may be NULL: no bound */
     bool fresh;                      /* do not use a kept connection (the request could not be repeated) */
@@ -192,10 +196,20 @@ struct fcgipm_mux;
 void fcgipm_lease_linger(fcgipm_link_t *link, fcgipm_lease_t *lease, const struct fcgipm_mux *mux,
                          unsigned id, int64_t grace_us, int64_t limit_us);
 
-/* The pool index of the on-demand pool for the program `path`, asking the manager to make it. APR_SUCCESS,
- * APR_TIMEUP, or APR_ENOPROC with a fault. */
-apr_status_t fcgipm_lease_script(fcgipm_link_t *link, const char *path, int64_t timeout_us, uint32_t *pool,
-                                 fcgipm_fault_t *fault);
+/* The on-demand pool that is for `what`: its index and life. If there is none the manager is asked for it
+ * with type, block, site and path (share/msg.h), and again until it is there. APR_SUCCESS, APR_TIMEUP, or
+ * APR_ENOPROC with a fault. */
+typedef struct fcgipm_lease_ask {
+    fcgipm_demand_t what;
+    uint32_t type;
+    uint64_t block, site;
+    const char *path; /* may be NULL */
+} fcgipm_lease_ask_t;
+apr_status_t fcgipm_lease_demand(fcgipm_link_t *link, const fcgipm_lease_ask_t *ask, int64_t timeout_us,
+                                 uint32_t *pool, uint64_t *life, fcgipm_fault_t *fault);
+/* Is the lease one of the pool that the wish meant? An index may have been given to another pool since it was
+ * found. To be asked when the lease is connected, before anything is sent. */
+bool fcgipm_lease_lives(const fcgipm_link_t *link, const fcgipm_lease_t *lease);
 
 /* Tests and status of a child. */
 unsigned fcgipm_link_child(const fcgipm_link_t *link);

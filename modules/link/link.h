@@ -51,6 +51,7 @@ struct fcgipm_link {
     int sleep_ms;       /* how long the keeper may sleep, 0: it is awake, or has been woken */
     unsigned kept;      /* connections in the stacks */
     fcgipm_kept_stack_t *stacks[FCGIPM_POOLS_MAX];
+    uint32_t stacks_end; /* one behind the last that there is */
     fcgipm_linger_t *lingers;
     fcgipm_trunks_t *trunks; /* with a lock of its own, never taken under `mutex` */
     /* Requests that wait in a queue on a nest, by cell. Who wants to touch one takes it out and puts it back;
@@ -58,6 +59,7 @@ struct fcgipm_link {
     _Atomic(fcgipm_attempt_t *) *waiting;
     fcgipm_atom32_t parked[FCGIPM_POOLS_MAX]; /* how many of each pool ... */
     fcgipm_atom32_t parked_all;               /* ... and of all */
+    fcgipm_atom32_t parked_end;               /* one behind the highest that ever had one */
     fcgipm_atom32_t streak[FCGIPM_POOLS_MAX]; /* hand-overs within this child, past others, in a row */
     struct {
         uint32_t type, pool, slot, generation;

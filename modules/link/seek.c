@@ -21,6 +21,7 @@ void fcgipm_seek_hold(attempt_t *a, uint32_t seat, uint64_t word)
 {
     fcgipm_lease_t *lease = a->lease;
     lease->pool = a->pool;
+    lease->life = a->wish->life;
     lease->seat = seat;
     lease->word = word;
     lease->slot = fcgipm_seat_slot(&a->g, seat);

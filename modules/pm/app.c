@@ -62,6 +62,7 @@ fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgip
         apr_pool_destroy(pool);
         return NULL;
     }
+    app->account = fcgipm_watchman_account(m, app->setting);
     app->min = app->setting->processes_min;
     app->max = app->setting->processes_max;
     app->places = app->setting->concurrency ? app->setting->concurrency : 1;
@@ -90,7 +91,7 @@ static uint32_t count_alive(const fcgipm_app_t *app)
     return fcgipm_app_count(app, FCGIPM_SLOT_READY) + fcgipm_app_count(app, FCGIPM_SLOT_STARTING);
 }
 
-static uint32_t count_processes(const fcgipm_app_t *app)
+uint32_t fcgipm_app_processes(const fcgipm_app_t *app)
 {
     return app->geometry.slot_count - fcgipm_app_count(app, FCGIPM_SLOT_FREE);
 }
@@ -267,7 +268,7 @@ static fcgipm_policy_in_t look(fcgipm_app_t *app)
                              .asked = app->needed_us != 0 || backlog_waits(app),
                              .outdated = fcgipm_refresh_look(app),
                              .relieved = app->relieved,
-                             .room = fcgipm_watchman_room(app)};
+                             .room = fcgipm_watchman_room(app, &app->wanted_of_user)};
 
     for (uint32_t i = 0; i < app->geometry.slot_count; i++) {
         fcgipm_worker_t *w = &app->workers[i];
@@ -282,6 +283,9 @@ static fcgipm_policy_in_t look(fcgipm_app_t *app)
         in.idle_long += note_idle(w);
         in.idle += !fcgipm_worker_busy(w);
     }
+    /* Made on demand, and nobody has asked for long: not even min stays. */
+    if (app->what && in.starting == 0 && in.ready == in.idle_long)
+        in.min = 0;
     app->needed_us = 0;
     return in;
 }
@@ -310,7 +314,7 @@ static void start_some(fcgipm_app_t *app, uint32_t count, uint32_t substitutes)
 
         if (!w || !prepare_plan(app) || app->tally.retry_us > app->manager->now)
             return;
-        app->manager->processes++;
+        fcgipm_watchman_count(app);
         fcgipm_worker_start(w);
         w->substitute = substitutes > 0;
         substitutes -= substitutes > 0;
@@ -380,7 +384,9 @@ static int64_t tend_size(fcgipm_app_t *app)
         return m->now + LOOK_US;
     if (app->tally.failures || look_again(app))
         return fcgipm_manager_tick(m, FCGIPM_TICK_US);
-    return app->setting->idle_us && in.ready > in.min ? fcgipm_manager_tick(m, FCGIPM_TICK_US) : INT64_MAX;
+    return app->setting->idle_us && in.ready > (app->what ? 0 : in.min)
+               ? fcgipm_manager_tick(m, FCGIPM_TICK_US)
+               : INT64_MAX;
 }
 
 /* --- a pool that is no longer configured --- */
@@ -393,12 +399,17 @@ void fcgipm_app_retire(fcgipm_app_t *app)
     app->retired_us = app->quiet_us = app->manager->now;
     app->forget_us = 0;
     clear_places(app, 0);
+    if (app->what)
+        fcgipm_ondemand_unlist(app);
 }
 
+/* Those made on demand end each by itself: who wants the new definition asks for it. */
 static fcgipm_app_t *successor_of(const fcgipm_app_t *app)
 {
     const fcgipm_manager_t *m = app->manager;
 
+    if (app->what)
+        return NULL;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i] && m->apps[i] != app && m->apps[i]->configured && m->apps[i]->key == app->key)
             return m->apps[i];
@@ -448,7 +459,7 @@ static int64_t tend_replaced(fcgipm_app_t *old, fcgipm_app_t *new)
     return old->manager->now + LOOK_US;
 }
 
-static bool anybody(const fcgipm_app_t *app)
+bool fcgipm_app_in_use(const fcgipm_app_t *app)
 {
     if (count_waiting(app))
         return true;
@@ -463,7 +474,7 @@ static int64_t tend_removed(fcgipm_app_t *app)
     fcgipm_manager_t *m = app->manager;
     int64_t limit = app->setting->request_us ? app->setting->request_us : 60000000;
 
-    if (anybody(app))
+    if (fcgipm_app_in_use(app))
         app->quiet_us = m->now;
     if (m->now - app->quiet_us >= QUIET_US || m->now - app->retired_us >= limit)
         drain_down_to(app, 0, "it is no longer configured");
@@ -478,6 +489,10 @@ static void forget(fcgipm_app_t *app)
     fcgipm_atom_set(&m->board->pool[app->index].state, FCGIPM_POOL_FREE);
     fcgipm_atom_set(&m->registry->pool[app->index].used, 0);
     m->apps[app->index] = NULL;
+    if (app->what)
+        fcgipm_ondemand_forget(app);
+    while (m->app_end > 0 && !m->apps[m->app_end - 1])
+        m->app_end--;
     apr_pool_destroy(app->pool);
 }
 
@@ -507,13 +522,13 @@ static int64_t tend_retired(fcgipm_app_t *app)
     fcgipm_manager_t *m = app->manager;
     fcgipm_app_t *new;
 
-    if (still_serves(app) && count_processes(app) == 0) {
+    if (still_serves(app) && fcgipm_app_processes(app) == 0) {
         start_some(app, 1, 0);
-        if (count_processes(app) == 0)
+        if (fcgipm_app_processes(app) == 0)
             return app->tally.retry_us > m->now ? app->tally.retry_us : m->now + LOOK_US;
     }
     clear_places(app, 0); /* nobody comes who would take what waits where there is no process */
-    if (count_processes(app)) {
+    if (fcgipm_app_processes(app)) {
         new = successor_of(app);
         return new ? tend_replaced(app, new) : tend_removed(app);
     }
@@ -525,11 +540,12 @@ static int64_t tend_retired(fcgipm_app_t *app)
         else if (new) /* to whom its successor's requests go, who may be an older one */
             fcgipm_atom_set(&m->board->pool[app->index].route,
                             fcgipm_atom_get(&m->board->pool[new->index].route));
-        app->forget_us = m->now + FORGET_US;
+        app->forget_us = m->now + (app->what ? 0 : FORGET_US); /* (children know of another life) */
         if (!app->setting->connect)
             fcgipm_listen_dir_remove(m->runtime_dir, app->index);
-        FCGIPM_LOG(334, FCGIPM_LOG_INFO, 0, app->setting->scope,
-                   "pool %s: the last worker of the old definition is gone", app->setting->name);
+        if (!app->what)
+            FCGIPM_LOG(334, FCGIPM_LOG_INFO, 0, app->setting->scope,
+                       "pool %s: the last worker of the old definition is gone", app->setting->name);
     }
     return app->forget_us;
 }
@@ -556,6 +572,8 @@ int64_t fcgipm_app_tend(fcgipm_app_t *app)
         fcgipm_worker_external(&app->workers[0]);
     else
         next = earlier(next, tend_size(app));
+    if (app->configured && app->what)
+        next = earlier(next, fcgipm_ondemand_tend(app));
     if (!app->configured && app->forget_us && m->now >= app->forget_us) {
         forget(app);
         return INT64_MAX;

@@ -24,6 +24,7 @@
 #include "pm/slow.h"
 #include "pm/stray.h"
 #include "share/board.h"
+#include "share/demand.h"
 
 /* --- descriptors --- */
 
@@ -249,7 +250,7 @@ static unsigned signal_leftovers(const fcgipm_registry_t *registry, int sig)
 {
     unsigned alive = 0;
 
-    for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++) {
+    for (uint32_t i = 0; (i = fcgipm_demand_next_slot(registry, i)) < FCGIPM_SLOTS_MAX; i++) {
         pid_t pid = (pid_t)fcgipm_atom_get(&registry->slot[i].pid);
         int fd = fcgipm_pidfd_find(pid, registry->slot[i].start_time);
 
@@ -278,7 +279,7 @@ static unsigned kill_leftover_families(const char *runtime_dir)
 /* The same by session and group, before their leaders are gone: whoever is in one of them then is theirs. */
 static void kill_leftover_groups(const fcgipm_registry_t *registry)
 {
-    for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++) {
+    for (uint32_t i = 0; (i = fcgipm_demand_next_slot(registry, i)) < FCGIPM_SLOTS_MAX; i++) {
         pid_t pid = (pid_t)fcgipm_atom_get(&registry->slot[i].pid);
         fcgipm_stray_t strays = {.session = pid, .since = registry->slot[i].start_time};
         int fd = fcgipm_pidfd_find(pid, registry->slot[i].start_time);

@@ -195,8 +195,9 @@ static void on_request(fcgipm_manager_t *m, const fcgipm_msg_t *msg)
             fcgipm_slow_note(w, msg->path, msg->ms, false);
         break;
     case FCGIPM_MSG_SCRIPT:
-        if (m->world->scripts && msg->path_len < FCGIPM_MSG_PATH_MAX && strlen(msg->path) == msg->path_len)
-            fcgipm_manager_script(m, msg->path, msg->path_len);
+    case FCGIPM_MSG_TEMPLATE:
+        if (msg->path_len < FCGIPM_MSG_PATH_MAX && strlen(msg->path) == msg->path_len)
+            fcgipm_ondemand_ask(m, msg);
         break;
     default: /* BAD and EMPTY: the turn of the loop itself looks at everything */
         if (msg->type == FCGIPM_MSG_BAD && msg->pool == FCGIPM_DAEMON_LOOK)

@@ -4,9 +4,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <stdlib.h>
-#include <limits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -126,6 +123,7 @@ void fcgipm_manager_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
     m->min_uid = world->global.min_uid;
     m->min_gid = world->global.min_gid;
     fcgipm_cgroup_configure(m->cgroup, world);
+    fcgipm_ondemand_learn(m, world);
     for (uint32_t i = 0; i < m->app_end; i++) {
         if (m->apps[i] && other_group)
             regroup(m->apps[i]);
@@ -133,10 +131,11 @@ void fcgipm_manager_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
             look_up_again(m->apps[i]);
     }
     for (uint32_t i = 0; i < m->app_end; i++)
-        if (m->apps[i] && !m->apps[i]->script && !named_by(world, m->apps[i]))
+        if (m->apps[i] && !m->apps[i]->what && !named_by(world, m->apps[i]))
             fcgipm_app_retire(m->apps[i]);
     for (int i = 0; i < world->pools->nelts; i++)
         configure(m, &APR_ARRAY_IDX(world->pools, i, fcgipm_world_pool_t));
+    fcgipm_ondemand_reconcile(m, world);
     fcgipm_atom_set(&m->board->config_generation, world->generation);
 }
 
@@ -232,7 +231,8 @@ static bool claim_leaf(void *ctx, pid_t pid, const char *leaf)
 
 void fcgipm_manager_adopt(fcgipm_manager_t *m)
 {
-    for (uint32_t i = 0; i < FCGIPM_SLOTS_MAX; i++)
+    fcgipm_ondemand_adopt(m);
+    for (uint32_t i = 0; (i = fcgipm_demand_next_slot(m->registry, i)) < FCGIPM_SLOTS_MAX; i++)
         adopt_row(m, i);
     fcgipm_cgroup_adopt(m->cgroup, claim_leaf, m, m->now);
     for (uint32_t i = 0; i < m->app_end; i++)
@@ -242,111 +242,4 @@ void fcgipm_manager_adopt(fcgipm_manager_t *m)
     for (uint32_t i = 0; i < FCGIPM_POOLS_MAX; i++)
         if (!m->apps[i] && fcgipm_atom_get(&m->registry->pool[i].used))
             unknown_pool(m, i);
-}
-
-/* --- on demand --- */
-
-#define SCRIPTS_PER_SECOND 10
-
-/* Whoever asks may be hostile. It runs as httpd's user only, so it gives nobody more than he has; it shall
- * still be a plain program that says what it is. */
-static bool script_ok(const char *path)
-{
-    char real[PATH_MAX];
-    struct stat st;
-
-    return path[0] == '/' && realpath(path, real) && !strcmp(real, path) && stat(path, &st) == 0 &&
-           S_ISREG(st.st_mode) && (st.st_mode & 0111) && !(st.st_mode & (S_ISUID | S_ISGID));
-}
-
-static fcgipm_geometry_t script_geometry(uint32_t index)
-{
-    uint32_t behind = FCGIPM_POOLS_MAX - index;
-
-    return (fcgipm_geometry_t){.slot_first = FCGIPM_SLOTS_MAX - behind * FCGIPM_SCRIPT_SLOTS,
-                               .slot_count = FCGIPM_SCRIPT_SLOTS,
-                               .seat_first = FCGIPM_SEATS_MAX - behind * FCGIPM_SCRIPT_SLOTS,
-                               .concurrency = 1,
-                               .cell_first = FCGIPM_CELLS_MAX - behind * FCGIPM_SCRIPT_CELLS,
-                               .cell_count = FCGIPM_SCRIPT_CELLS};
-}
-
-static void script_name(char *out, size_t cap, const char *path)
-{
-    const char *base = strrchr(path, '/') + 1;
-    size_t i = 0;
-
-    for (; base[i] && i + 1 < cap; i++)
-        out[i] = strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", base[i])
-                     ? base[i]
-                     : '_';
-    out[i] = '\0';
-}
-
-static bool too_many_scripts(fcgipm_manager_t *m)
-{
-    if (m->now - m->script_window_us >= 1000000) {
-        m->script_window_us = m->now;
-        m->script_count = 0;
-    }
-    return ++m->script_count > SCRIPTS_PER_SECOND;
-}
-
-/* What httpd's children look for is written last: the key. */
-static void publish_script(fcgipm_manager_t *m, const fcgipm_app_t *app)
-{
-    fcgipm_board_pool_t *seen = &m->board->pool[app->index];
-    fcgipm_registry_pool_t *row = &m->registry->pool[app->index];
-
-    row->key = app->key;
-    row->fingerprint = app->fingerprint;
-    row->external = 0;
-    row->geometry = app->geometry;
-    fcgipm_atom_set(&row->used, 1);
-    row->stat_row = app->index; /* the rows of static pools lie below */
-    row->flags = row->scaled_min = row->scaled_max = 0;
-    memset(&m->board->stat[app->index], 0, sizeof m->board->stat[app->index]);
-    memset(seen, 0, sizeof *seen);
-    seen->stat_row = app->index;
-    seen->geometry = app->geometry;
-    memcpy(seen->name, app->setting->name, strlen(app->setting->name));
-    fcgipm_atom_set(&seen->route, app->index);
-    fcgipm_atom_set(&seen->state, FCGIPM_POOL_WARMING);
-    fcgipm_atom_set(&seen->key, app->key);
-    fcgipm_board_script_wake(m->board);
-}
-
-apr_status_t fcgipm_manager_script(fcgipm_manager_t *m, const char *path, size_t len)
-{
-    uint64_t key = fcgipm_board_script_key(path, len);
-    uint32_t index = FCGIPM_POOLS_STATIC;
-    fcgipm_geometry_t g;
-    fcgipm_setting_t s;
-    fcgipm_app_t *app;
-    char name[64];
-
-    for (uint32_t i = FCGIPM_POOLS_STATIC; i < FCGIPM_POOLS_MAX; i++)
-        if (m->apps[i] && m->apps[i]->configured && m->apps[i]->key == key)
-            return APR_SUCCESS;
-    if (too_many_scripts(m) || !script_ok(path))
-        return APR_EINVAL;
-    while (index < FCGIPM_POOLS_MAX && m->apps[index])
-        index++;
-    if (index == FCGIPM_POOLS_MAX)
-        return APR_ENOSPC;
-    g = script_geometry(index);
-    fcgipm_setting_defaults(&s, m->world_pool);
-    script_name(name, sizeof name, path);
-    s.name = name;
-    s.processes_min = 0;
-    s.command = apr_array_make(m->world_pool, 1, sizeof(const char *));
-    APR_ARRAY_PUSH(s.command, const char *) = path;
-    fcgipm_setting_finish(&s);
-    app = fcgipm_app_create(m, index, &g, key, fcgipm_setting_fingerprint(&s), &s);
-    if (!app)
-        return APR_EGENERAL;
-    app->script = true;
-    publish_script(m, app);
-    FCGIPM_LOG(341, FCGIPM_LOG_INFO, 0, 0, "pool %s made for %s", name, path);
-    return APR_SUCCESS;
 }

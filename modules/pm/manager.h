@@ -8,6 +8,7 @@
  * a worker with pid != 0 is in the registry; 3. board values are read as hints only (PROMISES R1).
  */
 #include <stdbool.h>
+#include <apr_hash.h>
 #include <apr_pools.h>
 #include "core/addr.h"
 #include "pm/cgroup.h"
@@ -16,6 +17,8 @@
 #include "pm/policy.h"
 #include "pm/ready.h"
 #include "pm/spawn.h"
+#include "share/demand.h"
+#include "share/msg.h"
 #include "share/slot.h"
 #include "share/world.h"
 
@@ -79,6 +82,11 @@ typedef struct fcgipm_watched {
     int64_t changed_ns, size; /* -1: there is none */
 } fcgipm_watched_t;
 
+/* An account that pools run as, for what holds over all of them. Lives as long as the manager. */
+typedef struct fcgipm_account {
+    uint32_t processes; /* as of this turn */
+} fcgipm_account_t;
+
 struct fcgipm_app {
     fcgipm_manager_t *manager;
     apr_pool_t *pool;
@@ -88,19 +96,23 @@ struct fcgipm_app {
     fcgipm_setting_t *setting;
     fcgipm_spawn_plan_t plan;
     bool plan_ok;
-    bool configured; /* named by the present configuration */
-    bool script;     /* made on demand */
-    bool silent;     /* its processes do not answer FCGI_GET_VALUES */
-    uint32_t places; /* requests at a time of one process, as of the last that became ready */
-    bool was_ready;  /* has had a ready worker: takes its predecessor's requests */
+    bool configured;             /* named by the present configuration */
+    const fcgipm_demand_t *what; /* made on demand; NULL: of the configuration */
+    uint32_t next_row;           /* of its chain, as on the board */
+    int64_t unused_us;           /* made on demand: since when it has had no process, and nobody asked */
+    bool silent;                 /* its processes do not answer FCGI_GET_VALUES */
+    uint32_t places;             /* requests at a time of one process, as of the last that became ready */
+    bool was_ready;              /* has had a ready worker: takes its predecessor's requests */
     fcgipm_pool_state_t state;
     fcgipm_tally_t tally;
-    uint32_t told_failures; /* the step of the crash loop that the log knows */
-    int64_t needed_us;      /* last NEED that has not been looked at; 0 none */
-    uint32_t min, max;      /* processes, as configured or as an operator has said */
-    uint32_t flags;         /* FCGIPM_POOL_PAUSED, ... as ordered by an operator */
-    uint32_t relieved;      /* substitutes that have become ready and whose outdated ones still serve */
-    uint32_t wanted;        /* starts for which other pools would have to make room */
+    uint32_t told_failures;    /* the step of the crash loop that the log knows */
+    int64_t needed_us;         /* last NEED that has not been looked at; 0 none */
+    uint32_t min, max;         /* processes, as configured or as an operator has said */
+    uint32_t flags;            /* FCGIPM_POOL_PAUSED, ... as ordered by an operator */
+    uint32_t relieved;         /* substitutes that have become ready and whose outdated ones still serve */
+    uint32_t wanted;           /* starts for which other pools would have to make room ... */
+    bool wanted_of_user;       /* ... those of the same user */
+    fcgipm_account_t *account; /* NULL: httpd's own user, or no processes of ours */
     fcgipm_restart_state_t restart;
     int64_t restarted_us;
     apr_array_header_t *watched; /* of fcgipm_watched_t; NULL: none */
@@ -129,9 +141,13 @@ struct fcgipm_manager {
     int exit_code; /* >= 0: leave the loop */
     int signal_fds[2];
     fcgipm_app_t *apps[FCGIPM_POOLS_MAX];
-    uint32_t app_end; /* one behind the highest index in use */
-    int64_t script_window_us;
-    unsigned script_count;
+    uint32_t app_end;                     /* one behind the highest index in use */
+    uint32_t chain[FCGIPM_DEMAND_CHAINS]; /* of pools made on demand, as on the board */
+    uint32_t demand_count;
+    apr_hash_t *users;                        /* fcgipm_account_t by name */
+    apr_hash_t *templates, *sites, *accounts; /* of the world: by key; "user:group" of a site */
+    int64_t demand_window_us;
+    unsigned demand_asked, demand_made;               /* within it */
     uint32_t processes;                               /* of all pools, as of this turn */
     uint64_t memory;                                  /* PSS of all, as of the last look */
     int64_t memory_at_us, watch_at_us, stopped_at_us; /* the next look at each */
@@ -183,6 +199,8 @@ fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgip
  */
 int64_t fcgipm_app_tend(fcgipm_app_t *app);
 void fcgipm_app_retire(fcgipm_app_t *app);
+bool fcgipm_app_in_use(const fcgipm_app_t *app); /* somebody waits, or is served */
+uint32_t fcgipm_app_processes(const fcgipm_app_t *app);
 uint32_t fcgipm_app_count(const fcgipm_app_t *app, fcgipm_slot_state_t state);
 void fcgipm_app_publish(fcgipm_app_t *app);
 /* Put what went wrong where status pages and fcgipmctl find it. */
@@ -216,8 +234,12 @@ void fcgipm_alive_look(fcgipm_worker_t *w);
 /* Memory, watched files, stopped processes; makes room for what pools want. Returns when it wants to be
  * called next. */
 int64_t fcgipm_watchman_tend(fcgipm_manager_t *m);
-/* Further processes that app may start now. */
-uint32_t fcgipm_watchman_room(const fcgipm_app_t *app);
+/* Further processes that app may start now; *of_user: it is its user's total that bounds them. */
+uint32_t fcgipm_watchman_room(const fcgipm_app_t *app, bool *of_user);
+/* The account of these settings, or NULL. */
+fcgipm_account_t *fcgipm_watchman_account(fcgipm_manager_t *m, const fcgipm_setting_t *s);
+/* One of its processes is about to start. */
+void fcgipm_watchman_count(fcgipm_app_t *app);
 
 /* --- mend.c: a board that was written over --- */
 /* Is it as it should be? If not it is written anew. */
@@ -236,9 +258,24 @@ void fcgipm_notify_read(fcgipm_manager_t *m);
 void fcgipm_manager_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world);
 /* The first thing: what does the registry say that lives? */
 void fcgipm_manager_adopt(fcgipm_manager_t *m);
-/* An on-demand pool for a program that an httpd child named: checked, limited in rate, runs as httpd's user.
- */
-apr_status_t fcgipm_manager_script(fcgipm_manager_t *m, const char *path, size_t len);
+
+/* --- ondemand.c: pools made on demand --- */
+/* A new configuration: its templates and virtual hosts. Before anything else of it. */
+void fcgipm_ondemand_learn(fcgipm_manager_t *m, const fcgipm_world_t *world);
+/* ... and the pools that are no longer, or otherwise, configured retire. */
+void fcgipm_ondemand_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world);
+/* An httpd child asks for one: what it says is looked up or looked at, limited in rate. */
+void fcgipm_ondemand_ask(fcgipm_manager_t *m, const fcgipm_msg_t *msg);
+/* A new manager takes over the pools that are still configured. */
+void fcgipm_ondemand_adopt(fcgipm_manager_t *m);
+/* One that is not used any more retires. Returns when it wants to be called next. */
+int64_t fcgipm_ondemand_tend(fcgipm_app_t *app);
+/* Nobody shall find it any more: it is retired. */
+void fcgipm_ondemand_unlist(fcgipm_app_t *app);
+/* Its index is free. */
+void fcgipm_ondemand_forget(fcgipm_app_t *app);
+/* What the board says of them is compared with what it should, and put right. True: it differed. */
+bool fcgipm_ondemand_mend(fcgipm_manager_t *m);
 
 /* What is looked at now and then is looked at together, so that a server at rest wakes rarely: the first tick
  * that is at least `every` (a multiple of FCGIPM_TICK_US) after the last one. */

@@ -15,6 +15,7 @@
 #include "pm/daemon.h"
 #include "pm/seats.h"
 #include "share/board.h"
+#include "share/demand.h"
 #include "share/queue.h"
 #include "share/stat.h"
 
@@ -152,30 +153,12 @@ static void renew_pool(fcgipm_app_t *app)
     fcgipm_app_publish(app);
 }
 
-/* Pools on demand that there are not: what claims to be one would keep a child from asking for it. */
-static bool clear_scripts(const fcgipm_manager_t *m)
-{
-    bool differs = false;
-
-    for (uint32_t i = FCGIPM_POOLS_STATIC; i < FCGIPM_POOLS_MAX; i++) {
-        fcgipm_board_pool_t *seen = &m->board->pool[i];
-
-        if (m->apps[i] ||
-            (fcgipm_atom_get(&seen->key) == 0 && fcgipm_atom_get(&seen->state) == FCGIPM_POOL_FREE))
-            continue;
-        differs |= fcgipm_atom_get(&seen->state) != FCGIPM_POOL_FREE;
-        fcgipm_atom_set(&seen->key, 0);
-        fcgipm_atom_set(&seen->state, FCGIPM_POOL_FREE);
-    }
-    return differs;
-}
-
 static void renew(fcgipm_manager_t *m)
 {
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i])
             renew_pool(m->apps[i]);
-    fcgipm_board_script_wake(m->board);
+    fcgipm_demand_wake(m->board);
     m->again = true;
     if (m->mend_told_us && m->now - m->mend_told_us < QUIET_US)
         return;
@@ -223,7 +206,7 @@ void fcgipm_mend_look(fcgipm_manager_t *m)
     for (uint32_t i = 0; i < m->app_end && !differs; i++)
         differs = m->apps[i] && has_ghosts(m->apps[i]);
     fcgipm_daemon_check_children(m->board, getppid());
-    differs |= clear_scripts(m);
+    differs |= fcgipm_ondemand_mend(m);
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i])
             differs |= fix_pool(m->apps[i]);

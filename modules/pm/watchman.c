@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <apr_strings.h>
+
 #include "core/log.h"
 #include "pm/memory.h"
 #include "pm/pidfd.h"
@@ -121,7 +123,9 @@ static int64_t last_use(const fcgipm_worker_t *w)
     return used > w->ready_us ? used : w->ready_us;
 }
 
-static size_t list_idle(const fcgipm_manager_t *m, fcgipm_policy_candidate_t *list, size_t cap)
+/* account: of its pools only; NULL: of all. */
+static size_t list_idle(const fcgipm_manager_t *m, const fcgipm_account_t *account,
+                        fcgipm_policy_candidate_t *list, size_t cap)
 {
     size_t count = 0;
 
@@ -129,6 +133,8 @@ static size_t list_idle(const fcgipm_manager_t *m, fcgipm_policy_candidate_t *li
         for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++) {
             fcgipm_worker_t *w = &m->apps[i]->workers[slot];
 
+            if (account && m->apps[i]->account != account)
+                break;
             if (w->state == FCGIPM_SLOT_READY && w->pid > 1 && !fcgipm_worker_busy(w) && count < cap)
                 list[count++] =
                     (fcgipm_policy_candidate_t){.used_us = last_use(w), .memory = w->memory, .worker = w};
@@ -136,14 +142,15 @@ static size_t list_idle(const fcgipm_manager_t *m, fcgipm_policy_candidate_t *li
     return count;
 }
 
-static void evict(fcgipm_manager_t *m, uint32_t wanted, uint64_t bytes, const char *why)
+static void evict(fcgipm_manager_t *m, const fcgipm_account_t *account, uint32_t wanted, uint64_t bytes,
+                  const char *why)
 {
     size_t cap = m->processes + 1, count, gone;
     fcgipm_policy_candidate_t *list = malloc(cap * sizeof *list);
 
     if (!list)
         return;
-    count = list_idle(m, list, cap);
+    count = list_idle(m, account, list, cap);
     gone = fcgipm_policy_evict(list, count, wanted, bytes);
     for (size_t i = 0; i < gone; i++) {
         fcgipm_worker_t *w = list[i].worker;
@@ -159,17 +166,67 @@ static void evict(fcgipm_manager_t *m, uint32_t wanted, uint64_t bytes, const ch
 static void count_one(fcgipm_worker_t *w)
 {
     w->app->manager->processes += w->pid > 0;
+    if (w->app->account)
+        w->app->account->processes += w->pid > 0;
 }
 
-static uint32_t leaving(const fcgipm_manager_t *m)
+static void count_all(fcgipm_manager_t *m)
+{
+    m->processes = 0;
+    for (uint32_t i = 0; i < m->app_end; i++)
+        if (m->apps[i] && m->apps[i]->account)
+            m->apps[i]->account->processes = 0;
+    each_worker(m, count_one);
+}
+
+void fcgipm_watchman_count(fcgipm_app_t *app)
+{
+    app->manager->processes++;
+    if (app->account)
+        app->account->processes++;
+}
+
+fcgipm_account_t *fcgipm_watchman_account(fcgipm_manager_t *m, const fcgipm_setting_t *s)
+{
+    fcgipm_account_t *account;
+
+    if (!s->user || s->connect)
+        return NULL;
+    if (!m->users)
+        m->users = apr_hash_make(m->pool);
+    if (!(account = apr_hash_get(m->users, s->user, APR_HASH_KEY_STRING))) {
+        account = apr_pcalloc(m->pool, sizeof *account);
+        apr_hash_set(m->users, apr_pstrdup(m->pool, s->user), APR_HASH_KEY_STRING, account);
+    }
+    return account;
+}
+
+/* account: NULL: of all. */
+static uint32_t leaving(const fcgipm_manager_t *m, const fcgipm_account_t *account)
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < m->app_end; i++)
         for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
-            count += m->apps[i]->workers[slot].state == FCGIPM_SLOT_DRAINING ||
-                     m->apps[i]->workers[slot].state == FCGIPM_SLOT_ENDING;
+            count += (!account || m->apps[i]->account == account) &&
+                     (m->apps[i]->workers[slot].state == FCGIPM_SLOT_DRAINING ||
+                      m->apps[i]->workers[slot].state == FCGIPM_SLOT_ENDING);
     return count;
+}
+
+static void make_room_of_user(fcgipm_manager_t *m, const fcgipm_app_t *app)
+{
+    uint32_t going = leaving(m, app->account);
+    char why[128];
+
+    for (uint32_t slot = 0; slot < app->geometry.slot_count; slot++)
+        if (app->workers[slot].state == FCGIPM_SLOT_READY && !fcgipm_worker_busy(&app->workers[slot]))
+            return; /* one of its own came free meanwhile */
+    if (going >= app->wanted)
+        return;
+    snprintf(why, sizeof why, "pool %.60s of the same user needs a process (FcgiUserWorkers %u)",
+             app->setting->name, m->world->global.user_workers);
+    evict(m, app->account, app->wanted - going, 0, why);
 }
 
 /* Those that leave already make room by themselves. */
@@ -180,14 +237,17 @@ static void make_room(fcgipm_manager_t *m)
 
     for (uint32_t i = 0; i < m->app_end; i++) {
         if (m->apps[i]) {
-            wanted += m->apps[i]->wanted;
+            if (m->apps[i]->wanted && m->apps[i]->wanted_of_user)
+                make_room_of_user(m, m->apps[i]);
+            else
+                wanted += m->apps[i]->wanted;
             m->apps[i]->wanted = 0;
         }
     }
-    if (wanted == 0 || (going = leaving(m)) >= wanted)
+    if (wanted == 0 || (going = leaving(m, NULL)) >= wanted)
         return;
     snprintf(why, sizeof why, "others need a process (FcgiMaxWorkers %u)", m->world->global.max_workers);
-    evict(m, wanted - going, 0, why);
+    evict(m, NULL, wanted - going, 0, why);
 }
 
 static bool over_budget(const fcgipm_manager_t *m)
@@ -204,20 +264,26 @@ static void keep_budget(fcgipm_manager_t *m)
     snprintf(why, sizeof why, "all processes use %lluM (FcgiMemoryBudget %lluM)",
              (unsigned long long)(m->memory >> 20),
              (unsigned long long)(m->world->global.memory_bytes >> 20));
-    evict(m, 0, m->memory - m->world->global.memory_bytes, why);
+    evict(m, NULL, 0, m->memory - m->world->global.memory_bytes, why);
 }
 
-uint32_t fcgipm_watchman_room(const fcgipm_app_t *app)
+static uint32_t left_of(uint32_t max, uint32_t processes)
+{
+    return max == 0 ? FCGIPM_POLICY_NO_LIMIT : processes < max ? max - processes : 0;
+}
+
+uint32_t fcgipm_watchman_room(const fcgipm_app_t *app, bool *of_user)
 {
     const fcgipm_manager_t *m = app->manager;
-    uint32_t max = m->world->global.max_workers;
+    uint32_t room = left_of(m->world->global.max_workers, m->processes);
+    uint32_t users = app->account ? left_of(m->world->global.user_workers, app->account->processes)
+                                  : FCGIPM_POLICY_NO_LIMIT;
 
+    *of_user = users < room;
     /* Short of memory, a pool that has a process does with it. */
     if (over_budget(m) && (fcgipm_app_count(app, FCGIPM_SLOT_READY) || app->needed_us == 0))
         return 0;
-    if (max == 0)
-        return FCGIPM_POLICY_NO_LIMIT;
-    return m->processes < max ? max - m->processes : 0;
+    return *of_user ? users : room;
 }
 
 /* --- another module has taken over --- */
@@ -270,8 +336,7 @@ int64_t fcgipm_watchman_tend(fcgipm_manager_t *m)
     int64_t next = INT64_MAX, at;
     bool is_due;
 
-    m->processes = 0;
-    each_worker(m, count_one);
+    count_all(m);
     if (m->stopping)
         return INT64_MAX;
     if (m->retiring)

@@ -2,6 +2,7 @@
 #include "report/view.h"
 #include <string.h>
 #include "share/board.h"
+#include "share/demand.h"
 #include "share/queue.h"
 #include "share/slot.h"
 #include "share/stat.h"
@@ -317,10 +318,11 @@ void fcgipm_view_walk(const fcgipm_board_t *board, int64_t now_us, const fcgipm_
                       void *ctx)
 {
     walk_t walk = {board, now_us, FCGIPM_SLOTS_MAX, FCGIPM_SEATS_MAX, FCGIPM_CELLS_MAX};
+    uint32_t end = fcgipm_demand_end(board);
 
     if (visitor->server)
         walk_server(&walk, visitor, ctx);
-    for (uint32_t index = 0; index < FCGIPM_POOLS_MAX; ++index)
+    for (uint32_t index = 0; index < end; ++index)
         walk_pool(&walk, index, visitor, ctx);
     if (visitor->end)
         visitor->end(ctx);
@@ -330,18 +332,19 @@ void fcgipm_view_each(const fcgipm_board_t *board, int64_t now_us,
                       void (*visit)(void *ctx, const fcgipm_view_pool_t *pool), void *ctx)
 {
     walk_t walk = {board, now_us, FCGIPM_SLOTS_MAX, FCGIPM_SEATS_MAX, FCGIPM_CELLS_MAX};
-    uint32_t failures[FCGIPM_POOLS_MAX] = {
-        0}; /* of definitions whose requests go elsewhere until they start */
+    uint32_t failures[FCGIPM_POOLS_STATIC] = {
+        0}; /* of definitions whose requests go elsewhere until they start; none made on demand is such */
+    uint32_t end = fcgipm_demand_end(board);
 
-    for (uint32_t index = 0; index < FCGIPM_POOLS_MAX; ++index) {
+    for (uint32_t index = 0; index < FCGIPM_POOLS_STATIC; ++index) {
         const fcgipm_board_pool_t *row = &board->pool[index];
         uint32_t route = fcgipm_board_route(board, index), count = fcgipm_atom_peek(&row->failures);
 
-        if (!row_unused(row, fcgipm_atom_peek(&row->state)) && route != index && route < FCGIPM_POOLS_MAX &&
-            count > failures[route])
+        if (!row_unused(row, fcgipm_atom_peek(&row->state)) && route != index &&
+            route < FCGIPM_POOLS_STATIC && count > failures[route])
             failures[route] = count;
     }
-    for (uint32_t index = 0; index < FCGIPM_POOLS_MAX; ++index) {
+    for (uint32_t index = 0; index < end; ++index) {
         const fcgipm_board_pool_t *row = &board->pool[index];
         uint32_t state = fcgipm_atom_peek(&row->state);
         fcgipm_view_pool_t pool;
@@ -353,7 +356,7 @@ void fcgipm_view_each(const fcgipm_board_t *board, int64_t now_us,
         pool.known = take_geometry(&walk, index, &g);
         if (pool.known)
             read_ranges(&pool, &walk, &g, fcgipm_atom_peek(&row->waiting) != 0);
-        if (failures[index] > pool.failures)
+        if (index < FCGIPM_POOLS_STATIC && failures[index] > pool.failures)
             pool.failures = failures[index];
         visit(ctx, &pool);
     }

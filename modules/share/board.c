@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "share/demand.h"
 #include "share/queue.h"
-#include "share/wake.h"
 
 /* ---- the board ---- */
 
@@ -156,7 +156,7 @@ static bool registry_leftover(const fcgipm_registry_t *registry)
     if (registry->magic != FCGIPM_REGISTRY_MAGIC || registry->version != FCGIPM_REGISTRY_VERSION ||
         registry->size != sizeof *registry || memcmp(registry->boot_id, boot_id, sizeof boot_id) != 0)
         return false;
-    for (unsigned i = 0; i < FCGIPM_SLOTS_MAX; i++)
+    for (uint32_t i = 0; (i = fcgipm_demand_next_slot(registry, i)) < FCGIPM_SLOTS_MAX; i++)
         if (fcgipm_atom_get(&registry->slot[i].pid) != 0)
             return true;
     return false;
@@ -192,9 +192,11 @@ leave:
     return rv;
 }
 
+/* A hole in the file where that is possible: most of it is never used. */
 void fcgipm_registry_reset(fcgipm_registry_t *registry)
 {
-    memset(registry, 0, sizeof *registry);
+    if (madvise(registry, sizeof *registry, MADV_REMOVE) != 0)
+        memset(registry, 0, sizeof *registry);
     boot_id_read(registry->boot_id);
     registry->size = sizeof *registry;
     registry->version = FCGIPM_REGISTRY_VERSION;
@@ -352,24 +354,4 @@ const char *fcgipm_board_socket_path(char *out, size_t cap, const char *runtime_
 {
     int n = snprintf(out, cap, "%s/p%u/s%u.sock", runtime_dir, pool, slot);
     return n > 0 && (size_t)n < cap ? out : NULL;
-}
-
-uint64_t fcgipm_board_script_key(const char *path, size_t len)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ (unsigned char)path[i]) * 0x100000001b3u;
-    return hash;
-}
-
-void fcgipm_board_script_wake(fcgipm_board_t *board)
-{
-    fcgipm_atom_add(&board->script_changes, 1);
-    fcgipm_wake_all(&board->script_changes);
-}
-
-void fcgipm_board_script_wait(fcgipm_board_t *board, uint32_t seen_changes, int64_t timeout_us)
-{
-    if (fcgipm_atom_get(&board->script_changes) == seen_changes)
-        fcgipm_wake_wait(&board->script_changes, seen_changes, timeout_us);
 }

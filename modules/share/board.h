@@ -52,10 +52,4 @@ uint32_t fcgipm_board_route(const fcgipm_board_t *board, uint32_t pool);
  * pool). Returns out, or NULL if it does not fit. */
 const char *fcgipm_board_socket_path(char *out, size_t cap, const char *runtime_dir, uint32_t pool,
                                      uint32_t slot);
-/* Key of the on-demand pool of a program: FNV-1a 64 over its path. */
-uint64_t fcgipm_board_script_key(const char *path, size_t len);
-/* Manager: on-demand pools have changed; wake who waits for one. Children: wait for a change (at most
- * timeout_us). */
-void fcgipm_board_script_wake(fcgipm_board_t *board);
-void fcgipm_board_script_wait(fcgipm_board_t *board, uint32_t seen_changes, int64_t timeout_us);
 #endif

@@ -25,17 +25,37 @@
 #endif
 
 #define FCGIPM_POOLS_STATIC 1792u /* pools from FcgiServer blocks: indexes given out by the parent */
-#define FCGIPM_POOLS_MAX    2048u /* the rest: pools made on demand by the manager (fcgipm-script) */
-#define FCGIPM_SLOTS_MAX    16384u
-#define FCGIPM_SEATS_MAX    65536u
-#define FCGIPM_CELLS_MAX    524288u
+#define FCGIPM_DEMAND_MAX   6400u /* behind them: pools made on demand by the manager */
+#define FCGIPM_POOLS_MAX    (FCGIPM_POOLS_STATIC + FCGIPM_DEMAND_MAX)
+#define FCGIPM_SLOTS_STATIC 14336u
+#define FCGIPM_SEATS_STATIC 63488u
+#define FCGIPM_CELLS_STATIC 491520u
 #define FCGIPM_CHILDREN_MAX 1024u
-/* Geometry of each on-demand pool; their ranges lie at the end of each table. */
-#define FCGIPM_SCRIPT_SLOTS 8u
-#define FCGIPM_SCRIPT_CELLS 128u
+/* Each on-demand index has rows of its own in every table, so many at most. */
+#define FCGIPM_DEMAND_SLOTS 16u
+#define FCGIPM_DEMAND_SEATS 64u
+#define FCGIPM_DEMAND_CELLS 256u
+#define FCGIPM_SLOTS_MAX    (FCGIPM_SLOTS_STATIC + FCGIPM_DEMAND_MAX * FCGIPM_DEMAND_SLOTS)
+#define FCGIPM_SEATS_MAX    (FCGIPM_SEATS_STATIC + FCGIPM_DEMAND_MAX * FCGIPM_DEMAND_SEATS)
+#define FCGIPM_CELLS_MAX    (FCGIPM_CELLS_STATIC + FCGIPM_DEMAND_MAX * FCGIPM_DEMAND_CELLS)
+/* Chains of the table by which they are found. */
+#define FCGIPM_DEMAND_CHAINS 8192u
+#define FCGIPM_DEMAND_TEXT   1024u
 
 #define FCGIPM_NO_CHILD      0xffffu /* owner: nobody */
 #define FCGIPM_OWNER_MANAGER 0xfffeu /* owner: the manager, for the moment in which it offers a seat */
+
+/* What a pool that was made on demand is for. All of it is compared, so two that share a hash stay apart. */
+typedef enum fcgipm_demand_kind {
+    FCGIPM_DEMAND_SCRIPT = 1, /* text: the program's path */
+    FCGIPM_DEMAND_TEMPLATE    /* block, uid (0: named by text), text: its user, or what else sets it apart */
+} fcgipm_demand_kind_t;
+typedef struct fcgipm_demand {
+    uint32_t kind;                 /* fcgipm_demand_kind_t; 0: nothing */
+    uint32_t uid;                  /* of the file's owner */
+    uint64_t block;                /* fcgipm_setting_key of the template */
+    char text[FCGIPM_DEMAND_TEXT]; /* NUL to its end */
+} fcgipm_demand_t;
 
 /* Where a pool's rows are. Also kept privately by parent and manager; children read the board's copy and
  * check its bounds (fcgipm_geometry_ok). */
@@ -115,7 +135,7 @@ typedef struct fcgipm_board_pool {
     fcgipm_atom32_t failures;        /* consecutive failed starts */
     uint32_t external;               /* 1: addr is used, slot 0 has no process */
     fcgipm_atom64_t retry_us;        /* BACKOFF: wall clock (us since 1970) of the next start */
-    fcgipm_atom64_t key;             /* fcgipm_setting_key; on-demand: hash of the script's path */
+    fcgipm_atom64_t key;             /* fcgipm_setting_key; on-demand: fcgipm_demand_key */
     fcgipm_atom32_t waiting;         /* cells in use, for views; nobody decides on it */
     fcgipm_atom32_t joins;  /* children: bit 0 = a cell may be in use (saves scans), rest counts joins */
     fcgipm_atom64_t ticket; /* next place in the queue */
@@ -155,6 +175,15 @@ typedef struct fcgipm_board_child {
     uint32_t pad;
 } fcgipm_board_child_t;
 
+/* Of an on-demand index. Writer: the manager. `life` is 0 while the rest is written or means nothing, and no
+ * index has the same one twice: who has found its pool under a life, and has a seat while that still stands
+ * here, has a seat of that pool. */
+typedef struct fcgipm_board_demand {
+    fcgipm_atom64_t life;
+    fcgipm_atom32_t next; /* of its chain: row + 1, 0: the last */
+    fcgipm_demand_t what;
+} fcgipm_board_demand_t;
+
 typedef struct fcgipm_board {
     uint32_t magic, version;
     uint64_t size;
@@ -162,19 +191,22 @@ typedef struct fcgipm_board {
     fcgipm_atom32_t manager_pid;
     fcgipm_atom32_t manager_starts;
     fcgipm_atom32_t config_generation; /* the last configuration that the manager has taken over */
-    fcgipm_atom32_t script_changes;    /* futex: counts changes of on-demand pools */
+    fcgipm_atom32_t demand_changes;    /* futex: counts changes of on-demand pools */
+    fcgipm_atom32_t demand_end;        /* on-demand rows from here on are not in use; a hint for views */
     fcgipm_board_child_t child[FCGIPM_CHILDREN_MAX];
     fcgipm_board_pool_t pool[FCGIPM_POOLS_MAX];
     fcgipm_board_stat_t stat[FCGIPM_POOLS_MAX];
     fcgipm_board_slot_t slot[FCGIPM_SLOTS_MAX];
-    fcgipm_atom64_t seat[FCGIPM_SEATS_MAX]; /* words: share/slot.h */
-    fcgipm_atom64_t cell[FCGIPM_CELLS_MAX]; /* words: share/queue.h */
+    fcgipm_atom64_t seat[FCGIPM_SEATS_MAX];      /* words: share/slot.h */
+    fcgipm_atom64_t cell[FCGIPM_CELLS_MAX];      /* words: share/queue.h */
+    fcgipm_atom32_t chain[FCGIPM_DEMAND_CHAINS]; /* by fcgipm_demand_key: row + 1, 0: none; the manager's */
+    fcgipm_board_demand_t demand[FCGIPM_DEMAND_MAX];
     /* Threads that requests of a pool hold in a child, where others wait without one; writer: the child. */
     fcgipm_atom16_t held[FCGIPM_CHILDREN_MAX][FCGIPM_POOLS_MAX];
 } fcgipm_board_t;
 
 #define FCGIPM_REGISTRY_MAGIC   0x66706d52u
-#define FCGIPM_REGISTRY_VERSION 3u
+#define FCGIPM_REGISTRY_VERSION 4u
 
 /* Registry row of a pool. Parent: FREE -> USED (fills the rest before). Manager: USED -> FREE when the pool
  * is drained and no longer configured. */
@@ -202,6 +234,12 @@ typedef struct fcgipm_registry_slot {
     uint32_t pad;
 } fcgipm_registry_slot_t;
 
+/* Of an on-demand index: what it is for, for the next manager. Writer: the manager. */
+typedef struct fcgipm_registry_demand {
+    uint64_t life; /* of the last pool here; counts on for ever */
+    fcgipm_demand_t what;
+} fcgipm_registry_demand_t;
+
 /* File-backed (FcgiRuntimeDir/registry, root, 0600), so that the next start finds what a killed parent and
  * manager left. */
 typedef struct fcgipm_registry {
@@ -210,5 +248,6 @@ typedef struct fcgipm_registry {
     char boot_id[40]; /* /proc/sys/kernel/random/boot_id: pids of another boot mean nothing */
     fcgipm_registry_pool_t pool[FCGIPM_POOLS_MAX];
     fcgipm_registry_slot_t slot[FCGIPM_SLOTS_MAX];
+    fcgipm_registry_demand_t demand[FCGIPM_DEMAND_MAX];
 } fcgipm_registry_t;
 #endif

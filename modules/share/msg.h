@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <apr_errno.h>
 
-#define FCGIPM_MSG_VERSION  2u
+#define FCGIPM_MSG_VERSION  3u
 #define FCGIPM_MSG_PATH_MAX 1024
 
 typedef enum fcgipm_msg_type {
@@ -23,6 +23,8 @@ typedef enum fcgipm_msg_type {
     FCGIPM_MSG_EMPTY,    /* pool, slot: a draining seat has closed, look whether the worker is empty */
     FCGIPM_MSG_SLOW,     /* pool, slot, generation, ms, path (method and URL): takes long */
     FCGIPM_MSG_SCRIPT,   /* path: make an on-demand pool for this program (runs as httpd's user only) */
+    FCGIPM_MSG_TEMPLATE, /* block, site, path: make the pool of a template that is right for this file in this
+                            virtual host; whose it is the manager finds out by itself */
     FCGIPM_MSG_COUNT
 } fcgipm_msg_type_t;
 
@@ -30,6 +32,7 @@ typedef struct fcgipm_msg {
     uint32_t version, type;
     uint32_t pool, slot, generation;
     uint32_t path_len, ms;
+    uint64_t block, site; /* keys, looked up in the manager's own tables */
     char path[FCGIPM_MSG_PATH_MAX];
 } fcgipm_msg_t;
 

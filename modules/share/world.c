@@ -9,13 +9,12 @@
 
 #include "share/slot.h"
 
-#define SCRIPT_POOLS (FCGIPM_POOLS_MAX - FCGIPM_POOLS_STATIC)
 /* Places beyond processes_max, so that new workers can start before old ones leave. */
 #define SPARE_SLOTS 2
 
-static const uint32_t slots_end = FCGIPM_SLOTS_MAX - SCRIPT_POOLS * FCGIPM_SCRIPT_SLOTS;
-static const uint32_t seats_end = FCGIPM_SEATS_MAX - SCRIPT_POOLS * FCGIPM_SCRIPT_SLOTS;
-static const uint32_t cells_end = FCGIPM_CELLS_MAX - SCRIPT_POOLS * FCGIPM_SCRIPT_CELLS;
+static const uint32_t slots_end = FCGIPM_SLOTS_STATIC;
+static const uint32_t seats_end = FCGIPM_SEATS_STATIC;
+static const uint32_t cells_end = FCGIPM_CELLS_STATIC;
 
 /* --- index and geometry
  * ----------------------------------------------------------------------------------------------- */
@@ -230,8 +229,21 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
 
 #define WORLD_MAGIC 0x66706d57u
 
+static uint64_t fnv_text(uint64_t hash, const char *text)
+{
+    do
+        hash = (hash ^ (unsigned char)(text ? *text : 1)) * 0x100000001b3ull;
+    while (text && *text++);
+    return hash;
+}
+
+uint64_t fcgipm_world_site_key(const fcgipm_world_site_t *site)
+{
+    return fnv_text(fnv_text(fnv_text(0xcbf29ce484222325ull, site->vhost), site->user), site->group);
+}
+
 typedef struct header {
-    uint32_t magic, version, generation, uid, gid, pools, scripts, dir_len;
+    uint32_t magic, version, generation, uid, gid, pools, templates, sites, scripts, dir_len;
     uint32_t cgroup_len, user_limits; /* cgroup_len: with its NUL, 0: none */
     int32_t log_level;
     fcgipm_global_t global;
@@ -247,6 +259,30 @@ static void append(apr_array_header_t *out, const void *data, size_t len)
 {
     for (size_t i = 0; i < len; i++)
         APR_ARRAY_PUSH(out, char) = ((const char *)data)[i];
+}
+
+static void append_text(apr_array_header_t *out, const char *text)
+{
+    uint32_t len = text ? (uint32_t)strlen(text) + 1 : 0; /* 0: NULL */
+
+    append(out, &len, sizeof len);
+    if (text)
+        append(out, text, len - 1);
+}
+
+static void append_template(apr_array_header_t *out, const fcgipm_world_template_t *t)
+{
+    append(out, &t->key, sizeof t->key);
+    append(out, &t->fingerprint, sizeof t->fingerprint);
+    fcgipm_setting_write(t->setting, out);
+}
+
+static void append_site(apr_array_header_t *out, const fcgipm_world_site_t *site)
+{
+    append(out, &site->key, sizeof site->key);
+    append_text(out, site->vhost);
+    append_text(out, site->user);
+    append_text(out, site->group);
 }
 
 apr_status_t fcgipm_world_write(const fcgipm_world_t *world, unsigned char **bytes, size_t *len)
@@ -265,6 +301,8 @@ apr_status_t fcgipm_world_write(const fcgipm_world_t *world, unsigned char **byt
     head.uid = world->uid;
     head.gid = world->gid;
     head.pools = (uint32_t)world->pools->nelts;
+    head.templates = world->templates ? (uint32_t)world->templates->nelts : 0;
+    head.sites = world->sites ? (uint32_t)world->sites->nelts : 0;
     head.scripts = world->scripts;
     head.dir_len = (uint32_t)strlen(world->runtime_dir);
     head.cgroup_len = world->cgroup ? (uint32_t)strlen(world->cgroup) + 1 : 0;
@@ -290,6 +328,10 @@ apr_status_t fcgipm_world_write(const fcgipm_world_t *world, unsigned char **byt
         append(out, &ph, sizeof ph);
         fcgipm_setting_write(pool->setting, out);
     }
+    for (uint32_t i = 0; i < head.templates; i++)
+        append_template(out, &APR_ARRAY_IDX(world->templates, (int)i, const fcgipm_world_template_t));
+    for (uint32_t i = 0; i < head.sites; i++)
+        append_site(out, &APR_ARRAY_IDX(world->sites, (int)i, const fcgipm_world_site_t));
     *len = (size_t)out->nelts;
     *bytes = malloc(*len);
     if (*bytes)
@@ -305,6 +347,52 @@ static bool take(const unsigned char **in, const unsigned char *end, void *out, 
     memcpy(out, *in, len);
     *in += len;
     return true;
+}
+
+static bool take_text(const unsigned char **in, const unsigned char *end, const char **text, apr_pool_t *pool)
+{
+    uint32_t len;
+
+    *text = NULL;
+    if (!take(in, end, &len, sizeof len) || (len && len - 1 > (size_t)(end - *in)))
+        return false;
+    if (!len)
+        return true;
+    if (memchr(*in, '\0', len - 1))
+        return false;
+    *text = apr_pstrmemdup(pool, (const char *)*in, len - 1);
+    *in += len - 1;
+    return true;
+}
+
+static apr_status_t read_template(fcgipm_world_t *world, const unsigned char **in, const unsigned char *end,
+                                  apr_pool_t *pool, fcgipm_fault_t *fault)
+{
+    fcgipm_world_template_t *t = apr_array_push(world->templates);
+    apr_status_t rv;
+
+    if (!take(in, end, &t->key, sizeof t->key) || !take(in, end, &t->fingerprint, sizeof t->fingerprint))
+        return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "template %d is not readable",
+                                world->templates->nelts);
+    t->setting = apr_pcalloc(pool, sizeof *t->setting);
+    rv = fcgipm_setting_read(t->setting, in, end, pool, fault);
+    if (rv == APR_SUCCESS && !t->setting->user_from)
+        return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "template %s contradicts itself",
+                                t->setting->name);
+    return rv;
+}
+
+static apr_status_t read_site(fcgipm_world_t *world, const unsigned char **in, const unsigned char *end,
+                              apr_pool_t *pool, fcgipm_fault_t *fault)
+{
+    fcgipm_world_site_t *site = apr_array_push(world->sites);
+
+    memset(site, 0, sizeof *site);
+    if (!take(in, end, &site->key, sizeof site->key) || !take_text(in, end, &site->vhost, pool) ||
+        !take_text(in, end, &site->user, pool) || !take_text(in, end, &site->group, pool) || !site->vhost)
+        return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "virtual host %d is not readable",
+                                world->sites->nelts);
+    return APR_SUCCESS;
 }
 
 static bool pool_header_ok(const pool_header_t *ph)
@@ -387,12 +475,14 @@ apr_status_t fcgipm_world_read(fcgipm_world_t **world_out, const unsigned char *
 {
     const unsigned char *in = bytes, *end = bytes + len;
     fcgipm_world_t *world = apr_pcalloc(pool, sizeof *world);
+    apr_status_t rv = APR_SUCCESS;
     header_t head;
     char *dir;
 
     if (!take(&in, end, &head, sizeof head) || head.magic != WORLD_MAGIC ||
         head.version != FCGIPM_WORLD_VERSION || head.pools > FCGIPM_POOLS_STATIC || head.dir_len > 4096 ||
-        head.dir_len > (size_t)(end - in))
+        head.dir_len > (size_t)(end - in) || head.templates > (size_t)(end - in) ||
+        head.sites > (size_t)(end - in))
         return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "made by another version of the module");
     dir = apr_palloc(pool, head.dir_len + 1);
     memcpy(dir, in, head.dir_len);
@@ -408,12 +498,16 @@ apr_status_t fcgipm_world_read(fcgipm_world_t **world_out, const unsigned char *
     if (!read_cgroup(world, &head, &in, end, pool))
         return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "FcgiCgroup is not readable");
     world->pools = apr_array_make(pool, (int)head.pools + 1, sizeof(fcgipm_world_pool_t));
-    for (uint32_t i = 0; i < head.pools; i++) {
-        apr_status_t rv = read_pool(world, &in, end, pool, fault);
-
-        if (rv != APR_SUCCESS)
-            return rv;
-    }
+    world->templates = apr_array_make(pool, (int)head.templates + 1, sizeof(fcgipm_world_template_t));
+    world->sites = apr_array_make(pool, (int)head.sites + 1, sizeof(fcgipm_world_site_t));
+    for (uint32_t i = 0; i < head.pools && rv == APR_SUCCESS; i++)
+        rv = read_pool(world, &in, end, pool, fault);
+    for (uint32_t i = 0; i < head.templates && rv == APR_SUCCESS; i++)
+        rv = read_template(world, &in, end, pool, fault);
+    for (uint32_t i = 0; i < head.sites && rv == APR_SUCCESS; i++)
+        rv = read_site(world, &in, end, pool, fault);
+    if (rv != APR_SUCCESS)
+        return rv;
     if (in != end)
         return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "has bytes behind its end");
     *world_out = world;

@@ -23,6 +23,19 @@ typedef struct fcgipm_world_pool {
     fcgipm_setting_t *setting;
 } fcgipm_world_pool_t;
 
+/* A <FcgiServerTemplate>, or a command that FcgiAllowWrapper allows. */
+typedef struct fcgipm_world_template {
+    uint64_t key, fingerprint;
+    fcgipm_setting_t *setting; /* setting->user_from is not FCGIPM_USER_SAID */
+} fcgipm_world_template_t;
+
+/* A virtual host, for templates: children name it by its key. */
+typedef struct fcgipm_world_site {
+    uint64_t key;
+    const char *vhost;        /* "" main server */
+    const char *user, *group; /* SuexecUserGroup; NULL: none */
+} fcgipm_world_site_t;
+
 typedef struct fcgipm_world {
     uint32_t generation; /* counts configurations; 1 is the first */
     uint32_t uid, gid;   /* httpd's User and Group, for sockets and for workers without FcgiUser */
@@ -32,7 +45,9 @@ typedef struct fcgipm_world {
     const char *runtime_dir;
     const char *cgroup;              /* FcgiCgroup as written; NULL: Auto */
     apr_array_header_t *user_limits; /* of fcgipm_user_limit_t; NULL: none */
-    apr_array_header_t *pools;       /* of fcgipm_world_pool_t */
+    apr_array_header_t *pools;     /* of fcgipm_world_pool_t */
+    apr_array_header_t *templates; /* of fcgipm_world_template_t; may be NULL to write */
+    apr_array_header_t *sites;     /* of fcgipm_world_site_t; may be NULL to write */
 } fcgipm_world_t;
 
 /* In which order pools are to be assigned, so that what fits serves most: unchanged ones, new ones, changed
@@ -45,6 +60,8 @@ unsigned fcgipm_world_turn(const fcgipm_registry_t *registry, const fcgipm_board
  * could go on, APR_ENOSPC with a fault, and index is FCGIPM_NO_POOL. */
 apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *board,
                                  fcgipm_world_pool_t *pool, fcgipm_fault_t *fault);
+/* FNV-1a 64 over what a site is. */
+uint64_t fcgipm_world_site_key(const fcgipm_world_site_t *site);
 /* bytes: malloc'ed, the caller frees; they must outlive pools that are cleared at a restart. */
 apr_status_t fcgipm_world_write(const fcgipm_world_t *world, unsigned char **bytes, size_t *len);
 apr_status_t fcgipm_world_read(fcgipm_world_t **world, const unsigned char *bytes, size_t len,

@@ -719,6 +719,14 @@ static const char *compat_directive(cmd_parms *cmd, void *dir, const char *args)
     }
 }
 
+static bool old_wrapper(cmd_parms *cmd, void *dir, const char *args, const char **fault)
+{
+    bool old = compat_on && !in_htaccess(cmd);
+
+    *fault = others_have(cmd->cmd->name) ? DECLINE_CMD : old ? compat_directive(cmd, dir, args) : NULL;
+    return old || *fault;
+}
+
 static const command_rec switch_command =
     AP_INIT_FLAG("FcgiCompat", compat_switch, NULL, RSRC_CONF | EXEC_ON_READ,
                  "On: the directives of mod_fcgid and mod_fastcgi are understood");
@@ -738,7 +746,9 @@ __attribute__((constructor)) static void add_directives(void)
     for (size_t i = 0; i < ROWS; i++)
         add_directive(rows[i].name);
     for (size_t i = 0; i < ALIASES; i++)
-        add_directive(aliases[i].old);
+        if (strcasecmp(aliases[i].old, "FcgiWrapper")) /* ours, see old_wrapper */
+            add_directive(aliases[i].old);
+    fcgipm_directive_wrapper_before(old_wrapper);
 }
 
 /* --- pools

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <apr_hash.h>
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -19,6 +20,7 @@
 #include "core/log.h"
 #include "core/place.h"
 #include "pm/daemon.h"
+#include "share/demand.h"
 
 extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 
@@ -28,11 +30,18 @@ extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 typedef struct reference {
     const char *pool, *place, *directive;
     server_rec *server;
+    bool wrapper; /* pool: a command */
 } reference_t;
 static apr_array_header_t *references; /* pools named by FcgiPass, SetHandler, AddHandler */
 static bool scripts_named;
-static fcgipm_setting_t *current; /* inside <FcgiServer> */
+static fcgipm_server_conf_t *main_conf; /* while the configuration is read */
+static fcgipm_setting_t *current;       /* inside <FcgiServer> */
 static const char *current_block;
+
+static const char *kind_of(const fcgipm_setting_t *s)
+{
+    return s->user_from ? "FcgiServerTemplate" : "FcgiServer";
+}
 
 void fcgipm_directive_begin(apr_pool_t *pconf)
 {
@@ -53,12 +62,14 @@ void *fcgipm_directive_create_server(apr_pool_t *pool, server_rec *s)
 {
     fcgipm_server_conf_t *conf = apr_pcalloc(pool, sizeof *conf);
 
-    (void)s;
     conf->pools = apr_hash_make(pool);
+    conf->wrappers = apr_hash_make(pool);
     fcgipm_setting_global_defaults(&conf->global, pool);
     conf->script = apr_pcalloc(pool, sizeof *conf->script);
     fcgipm_setting_defaults(conf->script, pool);
     fcgipm_setting_finish(conf->script);
+    if (!s->is_virtual)
+        main_conf = conf;
     return conf;
 }
 
@@ -76,6 +87,7 @@ void *fcgipm_directive_create_dir(apr_pool_t *pool, char *path)
 
     (void)path;
     conf->opened = apr_array_make(pool, 1, sizeof(const char *));
+    conf->endings = apr_array_make(pool, 1, sizeof(fcgipm_wrapper_t));
     return conf;
 }
 
@@ -91,10 +103,33 @@ void *fcgipm_directive_merge_dir(apr_pool_t *pool, void *base_, void *add_)
     if (add->wrappers)
         conf->wrappers =
             base->wrappers ? apr_hash_overlay(pool, add->wrappers, base->wrappers) : add->wrappers;
+    /* What is said further inside goes first; an application or another handler ends what was said outside.
+     */
+    if (add->pass || base->endings->nelts == 0)
+        conf->endings = add->endings;
+    else if (add->endings->nelts)
+        conf->endings = apr_array_append(pool, add->endings, base->endings);
     conf->opened = add->opened->nelts == 0    ? base->opened
                    : base->opened->nelts == 0 ? add->opened
                                               : apr_array_append(pool, base->opened, add->opened);
     return conf;
+}
+
+void fcgipm_directive_settle(apr_pool_t *pconf, server_rec *main_server)
+{
+    const fcgipm_server_conf_t *base = fcgipm_directive_server(main_server);
+
+    for (server_rec *s = main_server->next; s; s = s->next) {
+        fcgipm_server_conf_t *own;
+
+        if (fcgipm_directive_server(s) != base)
+            continue;
+        own = apr_pmemdup(pconf, base, sizeof *base);
+        own->pools = apr_hash_make(pconf);
+        own->wrappers = apr_hash_make(pconf);
+        own->site = (fcgipm_world_site_t){0};
+        ap_set_module_config(s->module_config, &fcgipm_module, own);
+    }
 }
 
 const fcgipm_server_conf_t *fcgipm_directive_server(const server_rec *s)
@@ -126,6 +161,36 @@ bool fcgipm_directive_opened(const request_rec *r, const char *name)
     return false;
 }
 
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t len = name ? strlen(name) : 0, end = strlen(ending);
+
+    return len > end && !strcmp(name + len - end, ending);
+}
+
+const fcgipm_wrapper_t *fcgipm_directive_wrapper(const request_rec *r)
+{
+    const apr_array_header_t *wrappers = fcgipm_directive_dir(r)->endings;
+
+    for (int i = 0; i < wrappers->nelts; i++) {
+        const fcgipm_wrapper_t *w = &APR_ARRAY_IDX(wrappers, i, fcgipm_wrapper_t);
+
+        if (!w->ending || ends_with(r->filename, w->ending))
+            return w;
+    }
+    return NULL;
+}
+
+const fcgipm_pool_conf_t *fcgipm_directive_allowed(const server_rec *s, const char *command)
+{
+    const fcgipm_pool_conf_t *pool =
+        apr_hash_get(fcgipm_directive_server(s)->wrappers, command, APR_HASH_KEY_STRING);
+
+    if (!pool && s != ap_server_conf && ap_server_conf)
+        pool = apr_hash_get(fcgipm_directive_server(ap_server_conf)->wrappers, command, APR_HASH_KEY_STRING);
+    return pool;
+}
+
 /* --- <FcgiServer> and what is in it
  * -------------------------------------------------------------------------------- */
 
@@ -143,10 +208,14 @@ const char *fcgipm_directive_add(apr_pool_t *mem, server_rec *s, fcgipm_setting_
     fcgipm_pool_conf_t *pool = apr_hash_get(conf->pools, setting->name, APR_HASH_KEY_STRING);
 
     if (pool)
-        return apr_psprintf(mem, "<FcgiServer %s>: the name is already used at %s; take another one",
-                            setting->name, pool->place);
+        return apr_psprintf(mem, "<%s %s>: the name is already used at %s; take another one",
+                            kind_of(setting), setting->name, pool->place);
     pool = apr_pcalloc(mem, sizeof *pool);
     pool->setting = setting;
+    if (setting->user_from)
+        pool->model = (fcgipm_world_template_t){.key = fcgipm_setting_key(setting),
+                                                .fingerprint = fcgipm_setting_fingerprint(setting),
+                                                .setting = setting};
     pool->server = s;
     pool->place = place;
     apr_hash_set(conf->pools, setting->name, APR_HASH_KEY_STRING, pool);
@@ -154,15 +223,15 @@ const char *fcgipm_directive_add(apr_pool_t *mem, server_rec *s, fcgipm_setting_
 }
 
 /* httpd would take any directive of its own in here, and do something that nobody meant. */
-static const char *check_inside(cmd_parms *cmd, const char *name)
+static const char *check_inside(cmd_parms *cmd, const char *kind, const char *name)
 {
     for (const ap_directive_t *d = cmd->directive->first_child; d; d = d->next)
         if (strncasecmp(d->directive, "Fcgi", 4)) {
             cmd->err_directive = d;
             return apr_psprintf(cmd->pool,
-                                "%s %s: not allowed in <FcgiServer %s>, which describes an application; only "
+                                "%s %s: not allowed in %s %s>, which describes an application; only "
                                 "directives that begin with Fcgi are",
-                                d->directive, d->args, name);
+                                d->directive, d->args, kind, name);
         }
     return NULL;
 }
@@ -180,8 +249,25 @@ const char *fcgipm_directive_vhost(apr_pool_t *pool, const server_rec *s)
                : "";
 }
 
+/* The block is read. What a template needs, and what it must not have, the other kind must not, and needs. */
+static const char *check_block(cmd_parms *cmd, const fcgipm_setting_t *setting, bool template)
+{
+    const char *fault;
+
+    if (template && !setting->user_from)
+        return "FcgiUserFrom is missing; write whom the processes run as: FcgiUserFrom Owner below=/path, "
+               "SuexecUserGroup, Path /path/%{user}, or Server";
+    if (!template && setting->user_from)
+        return "FcgiUserFrom belongs in <FcgiServerTemplate>; write FcgiUser here";
+    if ((fault = fcgipm_setting_check(setting, cmd->pool)))
+        return fault;
+    return template ? fcgipm_demand_fits(setting, cmd->pool) : NULL;
+}
+
 static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
 {
+    const char *kind = cmd->cmd->name; /* (what is inside changes that) */
+    bool template = !strcasecmp(kind, "<FcgiServerTemplate");
     const char *end = strrchr(args, '>');
     const char *name, *fault;
     fcgipm_setting_t *setting;
@@ -192,30 +278,30 @@ static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
     if (!end)
         return apr_pstrcat(cmd->pool, cmd->cmd->name, "> directive missing closing '>'", NULL);
     if (current)
-        return apr_psprintf(cmd->pool, "<FcgiServer> cannot be inside <FcgiServer %s>", current_block);
+        return apr_psprintf(cmd->pool, "%s> cannot be inside %s>", cmd->cmd->name, current_block);
     args = apr_pstrmemdup(cmd->pool, args, (apr_size_t)(end - args));
     name = ap_getword_conf(cmd->pool, &args);
     if (!name_ok(name) || *args)
         return apr_psprintf(
             cmd->pool,
-            "<FcgiServer %s%s>: not a name; write one of 1 to 63 letters, digits, '.', '_' or '-', such as "
-            "<FcgiServer blog>",
-            name, args);
-    if ((fault = check_inside(cmd, name)))
+            "%s %s%s>: not a name; write one of 1 to 63 letters, digits, '.', '_' or '-', such as "
+            "%s blog>",
+            cmd->cmd->name, name, args, cmd->cmd->name);
+    if ((fault = check_inside(cmd, cmd->cmd->name, name)))
         return fault;
     setting = apr_pcalloc(cmd->pool, sizeof *setting);
     fcgipm_setting_defaults(setting, cmd->pool);
     setting->name = name;
     setting->vhost = fcgipm_directive_vhost(cmd->pool, cmd->server);
     current = setting;
-    current_block = name;
+    current_block = apr_pstrcat(cmd->pool, cmd->cmd->name, " ", name, NULL);
     fault = ap_walk_config(cmd->directive->first_child, cmd, cmd->context);
     current = NULL;
     if (fault)
         return fault;
     fcgipm_setting_finish(setting);
-    if ((fault = fcgipm_setting_check(setting, cmd->pool)))
-        return apr_psprintf(cmd->pool, "<FcgiServer %s>: %s", name, fault);
+    if ((fault = check_block(cmd, setting, template)))
+        return apr_psprintf(cmd->pool, "%s %s>: %s", kind, name, fault);
     return fcgipm_directive_add(cmd->pool, cmd->server, setting, place_of(cmd));
 }
 
@@ -383,10 +469,9 @@ static const char *pool_directive(cmd_parms *cmd, void *dir, const char *args)
 
 static const char *outside_a_block(const cmd_parms *cmd)
 {
-    return current
-               ? apr_psprintf(cmd->pool, "%s holds for the whole server; write it outside of <FcgiServer %s>",
-                              cmd->cmd->name, current_block)
-               : NULL;
+    return current ? apr_psprintf(cmd->pool, "%s holds for the whole server; write it outside of %s>",
+                                  cmd->cmd->name, current_block)
+                   : NULL;
 }
 
 static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *arg)
@@ -549,20 +634,29 @@ static void refer(cmd_parms *cmd, fcgipm_dir_conf_t *conf, const char *name)
     APR_ARRAY_PUSH(conf->opened, const char *) = name;
 }
 
+static bool in_htaccess(cmd_parms *cmd)
+{
+    return ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
+}
+
 static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, const char *option)
 {
     fcgipm_dir_conf_t *conf = dir;
     bool pattern;
-    const char *fault = ap_check_cmd_context(cmd, NOT_IN_HTACCESS);
 
-    if (fault)
-        return fault;
+    if (!cmd->path)
+        return apr_psprintf(cmd->pool,
+                            "FcgiPass %s: not here; write it in <Location>, <Directory> or <Files>", name);
     if (!strcasecmp(name, "None")) {
         conf->pass = "";
         return NULL;
     }
     conf->pass = name;
     conf->prefix = prefix_of(cmd, &pattern);
+    if (in_htaccess(cmd)) /* if the server's configuration opens it there, see fcgipm_directive_opened */
+        return option ? apr_psprintf(cmd->pool, "FcgiPass %s %s: .htaccess can only name an application",
+                                     name, option)
+                      : NULL;
     if (option && !strncasecmp(option, "prefix=/", 8)) {
         size_t len = strlen(option + 7);
         while (len && option[6 + len] == '/')
@@ -582,19 +676,6 @@ static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, c
     return NULL;
 }
 
-static bool in_htaccess(cmd_parms *cmd)
-{
-    return ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
-}
-
-static const char *htaccess_fault(cmd_parms *cmd, const char *handler)
-{
-    return apr_psprintf(
-        cmd->pool,
-        "%s %s: .htaccess cannot choose an application; the server's configuration can, with FcgiPass",
-        cmd->cmd->name, handler);
-}
-
 /* httpd's own SetHandler, seen as well: it opens the pool to this place, and in a <Location> tells the mount
  * point. */
 static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
@@ -608,11 +689,10 @@ static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
         conf->pass = "";
         return DECLINE_CMD;
     }
-    if (in_htaccess(cmd))
-        return htaccess_fault(cmd, handler);
     conf->pass = handler + strlen(HANDLER_PREFIX);
     conf->prefix = prefix_of(cmd, &pattern);
-    refer(cmd, conf, conf->pass);
+    if (!in_htaccess(cmd)) /* there it opens nothing */
+        refer(cmd, conf, conf->pass);
     return DECLINE_CMD;
 }
 
@@ -623,9 +703,158 @@ static const char *add_handler(cmd_parms *cmd, void *dir, const char *handler, c
         scripts_named = true;
     if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
         return DECLINE_CMD;
-    if (in_htaccess(cmd))
-        return htaccess_fault(cmd, handler);
-    refer(cmd, dir, handler + strlen(HANDLER_PREFIX));
+    if (!in_htaccess(cmd))
+        refer(cmd, dir, handler + strlen(HANDLER_PREFIX));
+    return DECLINE_CMD;
+}
+
+static const char *allow_pass(cmd_parms *cmd, void *dir, const char *name)
+{
+    const char *fault = ap_check_cmd_context(cmd, NOT_IN_HTACCESS);
+
+    if (!fault)
+        refer(cmd, dir, name);
+    return fault;
+}
+
+/* --- wrappers --- */
+
+/* Its words, with one space between. NULL: there are none. */
+static const char *command_key(apr_pool_t *pool, const char *text)
+{
+    const char *key = NULL;
+
+    while (*text) {
+        const char *word = ap_getword_conf(pool, &text);
+        key = key ? apr_pstrcat(pool, key, " ", word, NULL) : word;
+    }
+    return key && *key ? key : NULL;
+}
+
+/* "php-cgi-1a2b3c4d": a name that is no other command's. */
+static const char *wrapper_name(apr_pool_t *pool, const char *program, const char *key)
+{
+    const char *slash = strrchr(program, '/');
+    char *base = apr_pstrndup(pool, slash ? slash + 1 : program, 40);
+    uint64_t hash = 0xcbf29ce484222325ull;
+
+    for (char *c = base; *c; c++)
+        if (!apr_isalnum(*c) && !strchr("._-", *c))
+            *c = '_';
+    for (; *key; key++)
+        hash = (hash ^ (unsigned char)*key) * 0x100000001b3ull;
+    return apr_psprintf(pool, "%s-%08x", base, (unsigned)(hash ^ hash >> 32));
+}
+
+static fcgipm_setting_t *wrapper_setting(cmd_parms *cmd, const fcgipm_pool_conf_t *template,
+                                         const char *command, const char *key)
+{
+    fcgipm_setting_t *s = apr_pcalloc(cmd->pool, sizeof *s);
+
+    if (template)
+        *s = *template->setting;
+    else {
+        fcgipm_setting_defaults(s, cmd->pool);
+        s->processes_min = 0;
+        s->user_from = FCGIPM_USER_HTTPD;
+    }
+    s->user_vhost = 1;
+    s->command = apr_array_make(cmd->pool, 4, sizeof(const char *));
+    while (*command)
+        APR_ARRAY_PUSH(s->command, const char *) = ap_getword_conf(cmd->pool, &command);
+    s->name = wrapper_name(cmd->pool, APR_ARRAY_IDX(s->command, 0, const char *), key);
+    s->vhost = fcgipm_directive_vhost(cmd->pool, cmd->server);
+    fcgipm_setting_finish(s);
+    return s;
+}
+
+static const char *allow_wrapper(cmd_parms *cmd, void *dir, const char *command, const char *name)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
+    const char *key = command_key(cmd->pool, command), *fault = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
+    const fcgipm_pool_conf_t *template = name ? apr_hash_get(conf->pools, name, APR_HASH_KEY_STRING) : NULL;
+    fcgipm_setting_t *s;
+
+    (void)dir;
+    if (fault || (fault = outside_a_block(cmd)))
+        return fault;
+    if (name && !template && main_conf)
+        template = apr_hash_get(main_conf->pools, name, APR_HASH_KEY_STRING);
+    if (!key || key[0] != '/')
+        return apr_psprintf(cmd->pool,
+                            "FcgiAllowWrapper \"%s\": write the full path of the program, and its "
+                            "arguments, in quotes together",
+                            command);
+    if (name && (!template || !template->model.setting))
+        return apr_psprintf(cmd->pool,
+                            "FcgiAllowWrapper \"%s\" %s: there is no <FcgiServerTemplate %s> above it",
+                            command, name, name);
+    if (apr_hash_get(conf->wrappers, key, APR_HASH_KEY_STRING))
+        return apr_psprintf(cmd->pool, "FcgiAllowWrapper \"%s\": it is allowed already", command);
+    s = wrapper_setting(cmd, template, command, key);
+    if ((fault = check_block(cmd, s, true)) ||
+        (fault = fcgipm_directive_add(cmd->pool, cmd->server, s, place_of(cmd))))
+        return apr_psprintf(cmd->pool, "FcgiAllowWrapper \"%s\": %s", command, fault);
+    apr_hash_set(conf->wrappers, key, APR_HASH_KEY_STRING,
+                 apr_hash_get(conf->pools, s->name, APR_HASH_KEY_STRING));
+    return NULL;
+}
+
+static fcgipm_directive_before_fn *wrapper_before; /* set when the module is loaded */
+
+void fcgipm_directive_wrapper_before(fcgipm_directive_before_fn *before)
+{
+    wrapper_before = before;
+}
+
+static const char *wrapper_directive(cmd_parms *cmd, void *dir, const char *args)
+{
+    fcgipm_dir_conf_t *conf = dir;
+    int first = conf->endings->nelts, i;
+    const char *command, *fault;
+    bool is_virtual = false;
+
+    if (wrapper_before && wrapper_before(cmd, dir, args, &fault))
+        return fault;
+    command = command_key(cmd->pool, ap_getword_conf(cmd->pool, &args));
+    if (!command)
+        return "FcgiWrapper: write the command, with its arguments in quotes, then endings such as .php";
+    while (*args) {
+        const char *word = ap_getword_conf(cmd->pool, &args);
+
+        if (word[0] == '.' && word[1])
+            APR_ARRAY_PUSH(conf->endings, fcgipm_wrapper_t) =
+                (fcgipm_wrapper_t){.ending = word, .command = command};
+        else if (!strcasecmp(word, "virtual"))
+            is_virtual = true;
+        else
+            return apr_psprintf(
+                cmd->pool,
+                "FcgiWrapper ... %s: not known; write: FcgiWrapper \"command [argument ...]\" "
+                "[.extension ...] [virtual]",
+                word);
+    }
+    if (conf->endings->nelts == first)
+        APR_ARRAY_PUSH(conf->endings, fcgipm_wrapper_t) = (fcgipm_wrapper_t){.command = command};
+    for (i = first; i < conf->endings->nelts; i++)
+        APR_ARRAY_IDX(conf->endings, i, fcgipm_wrapper_t).is_virtual = is_virtual;
+    if (!in_htaccess(cmd))
+        APR_ARRAY_PUSH(references, reference_t) = (reference_t){.wrapper = true,
+                                                                .pool = command,
+                                                                .place = place_of(cmd),
+                                                                .directive = cmd->cmd->name,
+                                                                .server = cmd->server};
+    return NULL;
+}
+
+/* mod_suexec's own, seen as well: whom a template's pool for this virtual host runs as. */
+static const char *suexec_user_group(cmd_parms *cmd, void *dir, const char *user, const char *group)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
+
+    (void)dir;
+    conf->site.user = user;
+    conf->site.group = group;
     return DECLINE_CMD;
 }
 
@@ -652,7 +881,7 @@ static void complain_of(check_t *check, bool fatal, apr_pool_t *pool, const fcgi
                         const char *text)
 {
     complain(check, fatal, conf->server, conf->place,
-             apr_psprintf(pool, "<FcgiServer %s> %s", conf->setting->name, text));
+             apr_psprintf(pool, "<%s %s> %s", kind_of(conf->setting), conf->setting->name, text));
 }
 
 /* What is at this path of the application's, which may have a root of its own. */
@@ -698,6 +927,8 @@ static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_co
     const char *wrong = NULL;
     struct stat st;
 
+    if (strstr(program, "%{user}")) /* another one for each user */
+        return;
     if (!look_at(s, program, &st))
         wrong = s->root ? "there is no such file in FcgiRoot; write the path as it is in there"
                         : "there is no such file; write the full path of the program";
@@ -764,7 +995,7 @@ static void check_directory(check_t *check, apr_pool_t *pool, const fcgipm_pool_
     const char *dir = conf->setting->directory;
     struct stat st;
 
-    if (dir && (!look_at(conf->setting, dir, &st) || !S_ISDIR(st.st_mode)))
+    if (dir && !strstr(dir, "%{user}") && (!look_at(conf->setting, dir, &st) || !S_ISDIR(st.st_mode)))
         complain_of(check, false, pool, conf,
                     apr_psprintf(pool, "FcgiDirectory %s: there is no such directory%s", dir,
                                  conf->setting->root ? " in FcgiRoot" : ""));
@@ -799,7 +1030,7 @@ static void check_by_trying(check_t *check, apr_pool_t *pool, const fcgipm_pool_
     const fcgipm_setting_t *s = conf->setting;
     fcgipm_fault_t fault;
 
-    if (check->strict && (limited(s) || prioritized(s) || walled(s)) &&
+    if (check->strict && !s->user_from && (limited(s) || prioritized(s) || walled(s)) &&
         fcgipm_daemon_try(s, ap_unixd_config.user_id, ap_unixd_config.group_id, check->global, pool,
                           &fault) != APR_SUCCESS)
         complain_of(check, false, pool, conf,
@@ -842,6 +1073,15 @@ static void check_sendfile(check_t *check, apr_pool_t *pool, const fcgipm_pool_c
             complain_of(check, false, pool, conf,
                         apr_psprintf(pool, "FcgiSendfile %s: there is no such directory", root));
     }
+}
+
+static void check_template(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const fcgipm_setting_t *s = conf->setting;
+
+    if (s->user_from && s->user_from != FCGIPM_USER_HTTPD && geteuid() != 0)
+        complain_of(check, true, pool, conf,
+                    "FcgiUserFrom: needs httpd to be started as root; write FcgiUserFrom Server");
 }
 
 /* --- FcgiSuexec --- */
@@ -1009,7 +1249,13 @@ static void check_groups(check_t *check, apr_pool_t *ptemp, const apr_array_head
 
 static void check_reference(check_t *check, apr_pool_t *pool, const reference_t *ref)
 {
-    if (!fcgipm_directive_pool(ref->server, ref->pool))
+    if (ref->wrapper && !fcgipm_directive_allowed(ref->server, ref->pool))
+        complain(check, true, ref->server, ref->place,
+                 apr_psprintf(pool,
+                              "FcgiWrapper \"%s\": the server's configuration does not allow it; write: "
+                              "FcgiAllowWrapper \"%s\"",
+                              ref->pool, ref->pool));
+    if (!ref->wrapper && !fcgipm_directive_pool(ref->server, ref->pool))
         complain(check, true, ref->server, ref->place,
                  apr_psprintf(pool,
                               "%s %s: there is no <FcgiServer %s> in this virtual host or the main server",
@@ -1052,6 +1298,7 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
 
         settle_suexec(conf, pconf);
         check_useless(ptemp, conf);
+        check_template(&check, ptemp, conf);
         check_pool(&check, ptemp, conf);
     }
     if (pools->nelts || scripts_named)
@@ -1087,6 +1334,15 @@ apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_se
     return all;
 }
 
+const fcgipm_world_site_t *fcgipm_directive_site(apr_pool_t *pool, server_rec *s)
+{
+    fcgipm_server_conf_t *conf = ap_get_module_config(s->module_config, &fcgipm_module);
+
+    conf->site.vhost = fcgipm_directive_vhost(pool, s);
+    conf->site.key = fcgipm_world_site_key(&conf->site);
+    return &conf->site;
+}
+
 bool fcgipm_directive_scripts(void)
 {
     return scripts_named;
@@ -1103,13 +1359,22 @@ void fcgipm_directive_allow_scripts(void)
 #define FCGIPM_DIRECTIVES_MAX 160
 static const command_rec fixed_directives[] = {
     AP_INIT_RAW_ARGS("<FcgiServer", server_block, NULL, RSRC_CONF, "NAME: an application and its processes"),
+    AP_INIT_RAW_ARGS("<FcgiServerTemplate", server_block, NULL, RSRC_CONF,
+                     "NAME: an application of which each user has processes of his own"),
+    AP_INIT_TAKE2("SuexecUserGroup", suexec_user_group, NULL, RSRC_CONF, "mod_suexec's own, seen here too"),
     AP_INIT_TAKE1("FcgiRuntimeDir", runtime_dir_directive, NULL, RSRC_CONF,
                   "DIR: sockets and state, default fcgipm in httpd's runtime directory"),
     AP_INIT_TAKE1("FcgiCgroup", cgroup_directive, NULL, RSRC_CONF,
                   "Auto | On | Off | /path: control groups for the processes"),
     AP_INIT_RAW_ARGS("FcgiUserLimit", user_limit_directive, NULL, RSRC_CONF,
                      "USER|* [memory=size] [cpu=percent] [pids=number]: for all processes of a user"),
-    AP_INIT_TAKE12("FcgiPass", pass_directive, NULL, ACCESS_CONF,
+    AP_INIT_ITERATE("FcgiAllowPass", allow_pass, NULL, ACCESS_CONF,
+                    "NAME ...: applications that .htaccess may choose from here on down"),
+    AP_INIT_TAKE12("FcgiAllowWrapper", allow_wrapper, NULL, RSRC_CONF,
+                   "\"command [argument ...]\" [TEMPLATE]: what FcgiWrapper may name"),
+    AP_INIT_RAW_ARGS("FcgiWrapper", wrapper_directive, NULL, OR_FILEINFO,
+                     "\"command [argument ...]\" [.extension ...] [virtual]: what answers for such files"),
+    AP_INIT_TAKE12("FcgiPass", pass_directive, NULL, ACCESS_CONF | OR_FILEINFO,
                    "NAME [prefix=/path] | None: the application that answers here"),
     AP_INIT_RAW_ARGS("FcgiPassEnv", pool_directive, NULL, RSRC_CONF,
                      "NAME ...: variables of httpd's own environment for the processes"),

@@ -18,12 +18,14 @@
 typedef struct fcgipm_pool_conf {
     fcgipm_setting_t *setting;
     fcgipm_world_pool_t world;
-    server_rec *server;   /* where it was declared: its log, its privacy */
-    const char *place;    /* "file:line" */
-    fcgipm_share_t share; /* from child_init on, see web/portion.h */
+    fcgipm_world_template_t model; /* a template: in place of `world`; setting NULL: it is none */
+    server_rec *server;            /* where it was declared: its log, its privacy */
+    const char *place;             /* "file:line" */
+    fcgipm_share_t share;          /* from child_init on, see web/portion.h */
 } fcgipm_pool_conf_t;
 
 typedef struct fcgipm_server_conf {
+    apr_hash_t *wrappers;            /* command, its words with a space between -> its fcgipm_pool_conf_t * */
     apr_hash_t *pools;               /* name -> fcgipm_pool_conf_t *, only those declared in this server */
     const char *runtime_dir;         /* main server only */
     const char *cgroup;              /* FcgiCgroup, NULL: Auto; main server only */
@@ -32,7 +34,15 @@ typedef struct fcgipm_server_conf {
     fcgipm_global_t global;          /* main server only */
     fcgipm_setting_t *script;        /* settings of fcgipm-script pools: the defaults */
     struct fcgipm_compat *compat;    /* FcgiCompat: see web/compat.h */
+    fcgipm_world_site_t site;        /* from post_config on with its key */
 } fcgipm_server_conf_t;
+
+/* FcgiWrapper, for one ending. */
+typedef struct fcgipm_wrapper {
+    const char *ending;  /* ".php"; NULL: any file */
+    const char *command; /* as the key of `wrappers` */
+    bool is_virtual;     /* the file need not be there */
+} fcgipm_wrapper_t;
 
 typedef struct fcgipm_dir_conf {
     const char *pass;   /* NULL: not said; "": None; else pool's name */
@@ -40,6 +50,7 @@ typedef struct fcgipm_dir_conf {
     apr_array_header_t
         *opened;          /* of const char *: pools that the server's configuration names for this place */
     apr_hash_t *wrappers; /* FcgiCompat: FcgidWrapper by extension; NULL: none */
+    apr_array_header_t *endings; /* of fcgipm_wrapper_t: FcgiWrapper; the first that fits holds */
 } fcgipm_dir_conf_t;
 
 /* Ends with an empty record; complete when the module has been loaded. */
@@ -55,9 +66,16 @@ void *fcgipm_directive_merge_dir(apr_pool_t *pool, void *base, void *add);
 
 /* The pool that `name` means in server s: its own block first, then the main server's. NULL: unknown. */
 fcgipm_pool_conf_t *fcgipm_directive_pool(const server_rec *s, const char *name);
+/* check_config, first of all: a virtual host that says nothing of ours has been given the main server's
+ * configuration by httpd, and gets one of its own. */
+void fcgipm_directive_settle(apr_pool_t *pconf, server_rec *main_server);
 const fcgipm_server_conf_t *fcgipm_directive_server(const server_rec *s);
 const fcgipm_dir_conf_t *fcgipm_directive_dir(const request_rec *r);
 
+/* The FcgiWrapper that holds for the request's file, or NULL. */
+const fcgipm_wrapper_t *fcgipm_directive_wrapper(const request_rec *r);
+/* The pool of a command, if FcgiAllowWrapper allows it in this server or the main server. */
+const fcgipm_pool_conf_t *fcgipm_directive_allowed(const server_rec *s, const char *command);
 /* The server's configuration (not .htaccess, not a content type) has named this pool for the request's place.
  */
 bool fcgipm_directive_opened(const request_rec *r, const char *name);
@@ -77,11 +95,17 @@ const char *fcgipm_directive_add(apr_pool_t *pool, server_rec *s, fcgipm_setting
  * FcgiPass or SetHandler exists. Every fault is logged with file:line. False: do not start.
  */
 bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server);
-/* Every pool of every server, of fcgipm_pool_conf_t *. */
+/* Every pool and template of every server, of fcgipm_pool_conf_t *. */
 apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_server);
+/* post_config: what templates know of a virtual host. Lives as long as the configuration. */
+const fcgipm_world_site_t *fcgipm_directive_site(apr_pool_t *pconf, server_rec *s);
 /* True if some handler or AddHandler in the configuration is fcgipm-script, or might be (.htaccess allowed).
  */
 bool fcgipm_directive_scripts(void);
 /* While the configuration is read: they are wanted. */
 void fcgipm_directive_allow_scripts(void);
+/* web/compat: FCGIWrapper, outside of .htaccess, is the old name of FcgidWrapper where FcgiCompat is On, and
+ * mod_fcgid's own where that is loaded. True: it was that, *fault is what the directive returns. */
+typedef bool fcgipm_directive_before_fn(cmd_parms *cmd, void *dir, const char *args, const char **fault);
+void fcgipm_directive_wrapper_before(fcgipm_directive_before_fn *before);
 #endif

@@ -535,6 +535,8 @@ static apr_status_t assign(const fcgipm_guard_state_t *state, fcgipm_pool_conf_t
 {
     apr_status_t rv;
 
+    if (pool->model.setting) /* a template has no place of its own */
+        return APR_SUCCESS;
     pool->world.setting = pool->setting;
     rv = fcgipm_world_assign(state->registry, state->board, &pool->world, fault);
     if ((rv == APR_ENOSPC || pool->world.old) && !*crowd->why)
@@ -574,6 +576,32 @@ static apr_status_t assign_all(const fcgipm_guard_state_t *state, const apr_arra
     return APR_SUCCESS;
 }
 
+/* What templates need: they themselves, and all virtual hosts. Two of the same name in virtual hosts of the
+ * same name could not be told apart. */
+static apr_status_t compile_templates(fcgipm_world_t *world, server_rec *s, apr_array_header_t *pools,
+                                      apr_pool_t *ptemp, fcgipm_fault_t *fault)
+{
+    apr_hash_t *keys = apr_hash_make(ptemp);
+
+    for (int i = 0; i < pools->nelts; i++) {
+        const fcgipm_pool_conf_t *pool = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
+
+        if (!pool->model.setting)
+            continue;
+        if (apr_hash_get(keys, &pool->model.key, sizeof pool->model.key))
+            return fcgipm_fault_set(
+                fault, APR_EINVAL, "configuration",
+                "%s: <FcgiServerTemplate %s> is also in another virtual host with the same "
+                "ServerName and port; give one of them another name",
+                pool->place, pool->setting->name);
+        apr_hash_set(keys, &pool->model.key, sizeof pool->model.key, pool);
+        APR_ARRAY_PUSH(world->templates, fcgipm_world_template_t) = pool->model;
+    }
+    for (; s && world->templates->nelts; s = s->next)
+        APR_ARRAY_PUSH(world->sites, fcgipm_world_site_t) = *fcgipm_directive_site(guard_pconf, s);
+    return APR_SUCCESS;
+}
+
 static apr_status_t compile_world(fcgipm_guard_state_t *state, server_rec *s, apr_array_header_t *pools,
                                   apr_pool_t *ptemp, fcgipm_fault_t *fault)
 {
@@ -586,11 +614,15 @@ static apr_status_t compile_world(fcgipm_guard_state_t *state, server_rec *s, ap
                             .runtime_dir = state->runtime_dir,
                             .cgroup = state->cgroup,
                             .user_limits = fcgipm_directive_server(s)->user_limits,
-                            .pools = apr_array_make(ptemp, pools->nelts + 1, sizeof(fcgipm_world_pool_t))};
+                            .pools = apr_array_make(ptemp, pools->nelts + 1, sizeof(fcgipm_world_pool_t)),
+                            .templates = apr_array_make(ptemp, 4, sizeof(fcgipm_world_template_t)),
+                            .sites = apr_array_make(ptemp, 64, sizeof(fcgipm_world_site_t))};
     unsigned char *bytes;
     size_t len;
-    apr_status_t rv = assign_all(state, pools, &world, ptemp, fault);
+    apr_status_t rv = compile_templates(&world, s, pools, ptemp, fault);
 
+    if (rv == APR_SUCCESS)
+        rv = assign_all(state, pools, &world, ptemp, fault);
     if (rv != APR_SUCCESS)
         return rv;
     if ((rv = fcgipm_world_write(&world, &bytes, &len)) != APR_SUCCESS)
@@ -671,6 +703,7 @@ int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *p
     inject_log(s);
     if (!fcgipm_compat_finish(pconf, s))
         return !OK;
+    fcgipm_directive_settle(pconf, s);
     if (fcgipm_directive_pools(ptemp, s)->nelts)
         fcgipm_async_check(s, fcgipm_directive_server(s)->global.async);
     return fcgipm_directive_check(pconf, ptemp, s) ? OK : !OK;

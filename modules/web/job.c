@@ -34,7 +34,8 @@ APLOG_USE_MODULE(fcgipm);
 #define REFUSALS_PER_SECOND 5
 #define LINGER_US           apr_time_from_sec(2) /* for an application whose client has left to notice */
 #define LINGER_MAX_US       apr_time_from_sec(60)
-#define SCRIPT_US           apr_time_from_sec(10)
+#define DEMAND_US           apr_time_from_sec(10)
+#define FINDS_MAX           3
 #define FLAGS_AT            10 /* in the params block: BEGIN_REQUEST's flags */
 #define GONE_ASK_US         500000
 #define BODY_ASK_US         apr_time_from_sec(2) /* mod_reqtimeout counts only when it is asked */
@@ -65,6 +66,8 @@ typedef struct job {
     fcgipm_match_t match;
     const fcgipm_setting_t *setting;
     uint32_t pool; /* board index as configured */
+    uint64_t life; /* of one that was made on demand, else 0 */
+    unsigned finds;
     fcgipm_link_t *link;
     fcgipm_board_t *board;
     stage_t stage;
@@ -241,7 +244,7 @@ static void note(const job_t *job, const char *name, apr_int64_t value)
 
 static void write_notes(const job_t *job)
 {
-    apr_table_setn(job->r->notes, "fcgipm-pool", job->setting->name ? job->setting->name : job->match.name);
+    apr_table_setn(job->r->notes, "fcgipm-pool", job->match.name);
     note(job, "fcgipm-pid", job->lease.pid);
     note(job, "fcgipm-slot", job->lease.slot);
     note(job, "fcgipm-queue-us", job->lease.queue_us);
@@ -635,14 +638,24 @@ static int no_room(job_t *job)
 
 static int find_pool(job_t *job)
 {
-    if (!job->match.script) {
+    const fcgipm_lease_ask_t *ask = job->match.ask;
+    int status;
+
+    if (!ask) {
         job->pool = job->match.pool->world.index;
         if (job->pool != FCGIPM_NO_POOL)
             return OK;
         return no_room(job);
     }
-    if (fcgipm_lease_script(job->link, job->match.name, SCRIPT_US, &job->pool, &job->fault) != APR_SUCCESS)
-        return unavailable(job, "FPM0604");
+    if (!fcgipm_demand_find(job->board, &ask->what, &job->pool, &job->life)) {
+        if ((status = fcgipm_match_account(job->r, &job->match)) != OK)
+            return status;
+        if (fcgipm_lease_demand(job->link, ask, DEMAND_US, &job->pool, &job->life, &job->fault) !=
+            APR_SUCCESS)
+            return unavailable(job, "FPM0604");
+    }
+    job->match.name = apr_pstrndup(job->r->pool, job->board->pool[job->pool].name,
+                                   sizeof job->board->pool[job->pool].name - 1);
     return OK;
 }
 
@@ -650,6 +663,7 @@ static void begin_lease(job_t *job)
 {
     job->params[FLAGS_AT] = FCGIPM_KEEP_CONN; /* who hands a connection over keeps it */
     job->wish = (fcgipm_wish_t){.pool = job->pool,
+                                .life = job->life,
                                 .opening = job->params,
                                 .opening_len = job->params_len,
                                 .opening_ends = fcgipm_body_empty(job->body),
@@ -690,8 +704,17 @@ static int step_send(job_t *job)
  * requests. */
 static bool right_pool(const job_t *job)
 {
-    return job->match.script ||
-           fcgipm_atom_get(&job->board->pool[job->lease.pool].key) == job->match.pool->world.key;
+    if (job->match.ask)
+        return fcgipm_lease_lives(job->link, &job->lease);
+    return fcgipm_atom_get(&job->board->pool[job->lease.pool].key) == job->match.pool->world.key;
+}
+
+/* A pool that was made on demand has gone while we were about to use it: there will be another one. */
+static bool has_gone(job_t *job)
+{
+    return job->match.ask && job->finds++ < FINDS_MAX &&
+           (!fcgipm_demand_lives(job->board, job->pool, job->life) ||
+            fcgipm_atom_get(&job->board->pool[job->pool].state) == FCGIPM_POOL_DRAINING);
 }
 
 static int step_lease(job_t *job)
@@ -714,6 +737,13 @@ static int step_lease(job_t *job)
     if (rv == APR_SUCCESS && !right_pool(job)) {
         fcgipm_lease_release(job->link, &job->lease, FCGIPM_LEASE_CLOSE, false);
         rv = fcgipm_fault_set(&job->fault, APR_ENOPROC, "pool", "its place is another pool's now");
+    }
+    if (rv == APR_ENOPROC && has_gone(job)) {
+        int status = find_pool(job);
+
+        if (status == OK)
+            begin_lease(job);
+        return status == OK ? GO_ON : status;
     }
     if (rv != APR_SUCCESS)
         return not_leased(job, rv);

@@ -11,12 +11,14 @@
 #include <http_log.h>
 #include <http_protocol.h>
 
+#include "share/msg.h"
 #include "web/compat.h"
 
 APLOG_USE_MODULE(fcgipm);
 
-#define HANDLER_PREFIX "fcgipm:"
-#define SCRIPT_HANDLER "fcgipm-script"
+#define HANDLER_PREFIX  "fcgipm:"
+#define SCRIPT_HANDLER  "fcgipm-script"
+#define WRAPPER_HANDLER "fcgipm-wrapper"
 
 /* The application mounted here, whatever the files are; NULL: file mode, or not ours. */
 static const fcgipm_dir_conf_t *mounted(const request_rec *r)
@@ -44,12 +46,25 @@ int fcgipm_match_map_to_storage(request_rec *r)
     return r->filename && !strncmp(r->filename, HANDLER_PREFIX, strlen(HANDLER_PREFIX)) ? OK : DECLINED;
 }
 
+/* Said further inside than any application, see fcgipm_directive_merge_dir. */
+static bool wrapped(request_rec *r)
+{
+    const fcgipm_wrapper_t *w = fcgipm_directive_wrapper(r);
+    bool is_file = r->finfo.filetype == APR_REG || r->finfo.filetype == APR_LNK;
+
+    return w && (is_file || (w->is_virtual && r->finfo.filetype == APR_NOFILE));
+}
+
 /* In file mode only what is a file: directories are mod_dir's, and what is not there may have a
  * FallbackResource. */
 int fcgipm_match_fixups(request_rec *r)
 {
     const fcgipm_dir_conf_t *dir = fcgipm_directive_dir(r);
 
+    if (dir && wrapped(r)) {
+        r->handler = WRAPPER_HANDLER;
+        return DECLINED;
+    }
     if (!dir || !dir->pass || !dir->pass[0])
         return DECLINED;
     if (!dir->prefix && r->finfo.filetype != APR_REG && r->finfo.filetype != APR_LNK)
@@ -87,6 +102,7 @@ static int check_exec(request_rec *r)
 /* The manager runs no program by a name that could come to mean another one. */
 static int match_script(request_rec *r, fcgipm_match_t *match)
 {
+    fcgipm_lease_ask_t *ask;
     char real[PATH_MAX];
     int status;
 
@@ -99,7 +115,71 @@ static int match_script(request_rec *r, fcgipm_match_t *match)
                       "a symbolic link is in the script's path; write the real one");
     match->script = true;
     match->name = r->filename;
+    ask = apr_pcalloc(r->pool, sizeof *ask);
+    if (!fcgipm_demand_set(&ask->what, FCGIPM_DEMAND_SCRIPT, 0, 0, r->filename))
+        return refuse(r, HTTP_FORBIDDEN, "FPM0700", "the script's path is too long");
+    ask->type = FCGIPM_MSG_SCRIPT;
+    ask->path = r->filename;
+    match->ask = ask;
     return OK;
+}
+
+static int refuse_user(request_rec *r, const fcgipm_match_t *match, const fcgipm_fault_t *fault)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "FPM0701: template %s: %s", match->pool->setting->name,
+                  fault->sentence);
+    return HTTP_FORBIDDEN;
+}
+
+/* Whose pool it is. The manager comes to the same by itself, and is told neither user nor pool. */
+static int match_template(request_rec *r, fcgipm_match_t *match)
+{
+    const fcgipm_world_site_t *site = &fcgipm_directive_server(r->server)->site;
+    fcgipm_lease_ask_t *ask = apr_pcalloc(r->pool, sizeof *ask);
+    fcgipm_fault_t fault;
+
+    ask->type = FCGIPM_MSG_TEMPLATE;
+    ask->block = match->pool->model.key;
+    ask->site = site->key;
+    ask->path = match->prefix || r->finfo.filetype == APR_NOFILE ? NULL : r->filename;
+    if (fcgipm_demand_of(&ask->what, &match->pool->model, site, ask->path, &fault) != APR_SUCCESS)
+        return refuse_user(r, match, &fault);
+    match->ask = ask;
+    return OK;
+}
+
+int fcgipm_match_account(request_rec *r, const fcgipm_match_t *match)
+{
+    const char *user, *group;
+    fcgipm_fault_t fault;
+
+    if (!match->script && fcgipm_demand_account(&match->ask->what, match->pool->setting, &user, &group,
+                                                r->pool, &fault) != APR_SUCCESS)
+        return refuse_user(r, match, &fault);
+    return OK;
+}
+
+static int match_wrapper(request_rec *r, fcgipm_match_t *match)
+{
+    const fcgipm_wrapper_t *w = fcgipm_directive_wrapper(r);
+    int status = OK;
+
+    if (!w)
+        return refuse(r, HTTP_INTERNAL_SERVER_ERROR, "FPM0702", "no FcgiWrapper holds for this file");
+    if (!(ap_allow_options(r) & OPT_EXECCGI))
+        return refuse(r, HTTP_FORBIDDEN, "FPM0703", "FcgiWrapper: Options ExecCGI is off here");
+    match->pool = fcgipm_directive_allowed(r->server, w->command);
+    if (!match->pool) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FPM0704: FcgiWrapper \"%s\": the server's configuration does not allow it "
+                      "(FcgiAllowWrapper)",
+                      w->command);
+        return HTTP_FORBIDDEN;
+    }
+    match->name = match->pool->setting->name;
+    if (!w->is_virtual || r->finfo.filetype != APR_NOFILE)
+        status = check_file(r);
+    return status == OK ? match_template(r, match) : status;
 }
 
 /* Does `uri` lie at or below the mount point? */
@@ -113,6 +193,7 @@ static bool below(const char *uri, const char *prefix)
 static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
 {
     const fcgipm_dir_conf_t *dir = fcgipm_directive_dir(r);
+    int status;
 
     match->name = name;
     match->pool = fcgipm_directive_pool(r->server, name);
@@ -124,12 +205,14 @@ static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
     if (!fcgipm_directive_opened(r, name)) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "FPM0668: the server's configuration does not open application %s to this place; "
-                      "FcgiPass, SetHandler or AddHandler there does",
-                      name);
+                      "FcgiAllowPass, FcgiPass, SetHandler or AddHandler there does: %s",
+                      name, r->filename ? r->filename : r->uri);
         return HTTP_FORBIDDEN;
     }
-    if (!dir || !dir->pass || strcmp(dir->pass, name) || !dir->prefix)
-        return check_file(r);
+    if (!dir || !dir->pass || strcmp(dir->pass, name) || !dir->prefix) {
+        status = check_file(r);
+        return status == OK && match->pool->model.setting ? match_template(r, match) : status;
+    }
     if (!below(r->uri, dir->prefix)) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "FPM0669: %s is not below prefix=%s of FcgiPass %s; SCRIPT_NAME would be wrong", r->uri,
@@ -137,7 +220,7 @@ static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     match->prefix = dir->prefix;
-    return OK;
+    return match->pool->model.setting ? match_template(r, match) : OK;
 }
 
 /* A length that is said and too large is refused before anything is read. */
@@ -178,6 +261,8 @@ int fcgipm_match_request(request_rec *r, fcgipm_match_t *match)
         return DECLINED;
     if (!strcmp(r->handler, SCRIPT_HANDLER))
         return match_script(r, match);
+    if (!strcmp(r->handler, WRAPPER_HANDLER))
+        return match_wrapper(r, match);
     if (strncmp(r->handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
         return match_compat(r, match);
     return match_pool(r, r->handler + strlen(HANDLER_PREFIX), match);

@@ -15,7 +15,8 @@
 typedef struct fcgipm_match {
     const char *name;               /* of the pool; for fcgipm-script the program's path */
     bool script;                    /* fcgipm-script: the program is r->filename */
-    const fcgipm_pool_conf_t *pool; /* NULL for fcgipm-script */
+    const fcgipm_pool_conf_t *pool; /* or template; NULL for fcgipm-script */
+    const fcgipm_lease_ask_t *ask;  /* a pool that is made on demand; NULL: it is pool->world.index */
     const char *prefix;             /* mount mode; NULL: file mode */
     bool action;                    /* FcgiCompat: mod_actions came here with another file */
     apr_off_t body_max;             /* FcgiCompat: FcgidMaxRequestLen; -1: none but httpd's own */
@@ -29,4 +30,6 @@ int fcgipm_match_fixups(request_rec *r); /* FcgiPass sets r->handler */
 /* OK and *match filled; DECLINED: not ours; an HTTP status (404 in file mode without a file, 403 without
  * ExecCGI, 500 for an unknown pool, logged). */
 int fcgipm_match_request(request_rec *r, fcgipm_match_t *match);
+/* Before a pool that does not exist is asked for: OK, or 403, logged, if nobody gets one. */
+int fcgipm_match_account(request_rec *r, const fcgipm_match_t *match);
 #endif

@@ -102,6 +102,8 @@ typedef struct number_case {
 
 static const number_case_t numbers[] = {
     {AT(umask), "FcgiUmask ", 022, "0", "777", 0, 0777, "-1", "1000", "22s", "between 00 and 0777"},
+    {AT(user_min), "FcgiUserFrom minuid=", 100, "1", "2147483647", 1, 2147483647, "0", "2147483648", "5s",
+     "between 1 and 2147483647"},
     {AT(processes_min), "FcgiProcesses ", 1, "0", "256", 0, 256, "-1", "257", "4K", "between 0 and 256"},
     {AT(processes_max), "FcgiProcesses ", 4, "1", "256", 1, 256, "0", "257", "4s", "between 1 and 256"},
     {AT(concurrency), "FcgiConcurrency ", UINT32_MAX, "1", "1024", 1, 1024, "0", "1025", "1K",

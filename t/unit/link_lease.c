@@ -427,31 +427,85 @@ static void external(void **state)
     rig_end();
 }
 
-static void *script_manager(void *ctx)
+/* What the manager does for a pool that is asked for: row 5 is for `what`, in its third life. */
+static void make_demand(uint64_t life, const fcgipm_demand_t *what)
+{
+    fcgipm_board_demand_t *row = &board->demand[5];
+    uint64_t key = fcgipm_demand_key(what);
+    fcgipm_atom_set(&row->life, 0);
+    row->what = *what;
+    fcgipm_atom_set(&board->pool[FCGIPM_POOLS_STATIC + 5].key, key);
+    fcgipm_atom_set(&board->pool[FCGIPM_POOLS_STATIC + 5].state, FCGIPM_POOL_SERVING);
+    fcgipm_atom_set(&row->life, life);
+    fcgipm_atom_set(&board->chain[key % FCGIPM_DEMAND_CHAINS], 6);
+    fcgipm_demand_wake(board);
+}
+
+static void *demand_manager(void *ctx)
 {
     fcgipm_msg_t msg;
+    fcgipm_demand_t what;
     (void)ctx;
     wait_until(message_came(FCGIPM_MSG_SCRIPT, &msg));
-    fcgipm_board_pool_t *p = &board->pool[FCGIPM_POOLS_STATIC + 5];
-    fcgipm_atom_set(&p->key, fcgipm_board_script_key(msg.path, msg.path_len));
-    fcgipm_atom_set(&p->state, FCGIPM_POOL_SERVING);
-    fcgipm_board_script_wake(board);
+    fcgipm_demand_set(&what, FCGIPM_DEMAND_SCRIPT, 0, 0, msg.path);
+    make_demand(3, &what);
     return NULL;
 }
 
-static void script_pools(void **state)
+static void demand_pools(void **state)
 {
     (void)state;
+    fcgipm_lease_ask_t ask = {.type = FCGIPM_MSG_SCRIPT, .path = "/srv/a.cgi"}, other = ask;
     fcgipm_fault_t fault;
     uint32_t pool = 0;
+    uint64_t life = 0;
     pthread_t thread;
     rig(1);
-    assert_int_equal(fcgipm_lease_script(links[0], "/srv/a.cgi", 20000, &pool, &fault), APR_TIMEUP);
-    pthread_create(&thread, NULL, script_manager, NULL);
-    assert_int_equal(fcgipm_lease_script(links[0], "/srv/a.cgi", 5000000, &pool, &fault), APR_SUCCESS);
+    assert_true(fcgipm_demand_set(&ask.what, FCGIPM_DEMAND_SCRIPT, 0, 0, ask.path));
+    assert_int_equal(fcgipm_lease_demand(links[0], &ask, 20000, &pool, &life, &fault), APR_TIMEUP);
+    pthread_create(&thread, NULL, demand_manager, NULL);
+    assert_int_equal(fcgipm_lease_demand(links[0], &ask, 5000000, &pool, &life, &fault), APR_SUCCESS);
     assert_int_equal(pool, FCGIPM_POOLS_STATIC + 5);
+    assert_int_equal(life, 3);
     pthread_join(thread, NULL);
-    assert_int_equal(fcgipm_lease_script(links[1], "/srv/a.cgi", 0, &pool, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_lease_demand(links[1], &ask, 0, &pool, &life, &fault), APR_SUCCESS);
+    /* The whole of it is compared, not its hash. */
+    assert_true(fcgipm_demand_set(&other.what, FCGIPM_DEMAND_SCRIPT, 0, 0, "/srv/b.cgi"));
+    fcgipm_atom_set(&board->pool[pool].key, fcgipm_demand_key(&other.what));
+    fcgipm_atom_set(&board->chain[fcgipm_demand_key(&other.what) % FCGIPM_DEMAND_CHAINS], 6);
+    assert_int_equal(fcgipm_lease_demand(links[0], &other, 0, &pool, &life, &fault), APR_TIMEUP);
+    rig_end();
+}
+
+/* The index was given to another pool between finding it and having a seat of it. */
+static void demand_lives(void **state)
+{
+    (void)state;
+    fcgipm_lease_t lease;
+    fcgipm_demand_t a, b;
+    uint32_t pool = FCGIPM_POOLS_STATIC + 5, seat;
+    uint64_t word;
+    rig(1);
+    assert_true(fcgipm_demand_set(&a, FCGIPM_DEMAND_TEMPLATE, 7, 1001, ""));
+    assert_true(fcgipm_demand_set(&b, FCGIPM_DEMAND_TEMPLATE, 7, 1002, ""));
+    make_demand(3, &a);
+    seat = FCGIPM_SEATS_STATIC + 5 * FCGIPM_DEMAND_SEATS;
+    word = fcgipm_atom_get(&board->seat[seat]);
+    assert_true(
+        fcgipm_seat_step(&board->seat[seat], &word, FCGIPM_SEAT_EV_OPEN, fcgipm_link_child(links[0])));
+    lease = (fcgipm_lease_t){.pool = pool, .seat = seat, .word = word, .life = 3, .fd = -1};
+    assert_true(fcgipm_lease_lives(links[0], &lease));
+    assert_false(fcgipm_lease_lives(links[1], &lease)); /* it is not that child's */
+    lease.life = 2;
+    assert_false(fcgipm_lease_lives(links[0], &lease));
+    lease.life = 3;
+    fcgipm_seat_step(&board->seat[seat], &word, FCGIPM_SEAT_EV_DRAIN, FCGIPM_OWNER_MANAGER);
+    assert_true(fcgipm_lease_lives(links[0], &lease)); /* it is to finish */
+    fcgipm_seat_step(&board->seat[seat], &word, FCGIPM_SEAT_EV_SHUT, FCGIPM_OWNER_MANAGER);
+    assert_false(fcgipm_lease_lives(links[0], &lease)); /* its worker has died */
+    make_demand(4, &b);
+    lease.word = fcgipm_atom_get(&board->seat[seat]);
+    assert_false(fcgipm_lease_lives(links[0], &lease));
     rig_end();
 }
 
@@ -528,7 +582,8 @@ int main(void)
         cmocka_unit_test(stale_connections),
         cmocka_unit_test(refused),
         cmocka_unit_test(external),
-        cmocka_unit_test(script_pools),
+        cmocka_unit_test(demand_pools),
+        cmocka_unit_test(demand_lives),
         cmocka_unit_test(all_at_once),
     };
     apr_initialize();

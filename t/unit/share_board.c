@@ -80,8 +80,6 @@ static void names(void **state)
     char out[32];
     assert_string_equal(fcgipm_board_socket_path(out, sizeof out, "/run/f", 12, 3), "/run/f/p12/s3.sock");
     assert_null(fcgipm_board_socket_path(out, 18, "/run/f", 12, 3));
-    assert_true(fcgipm_board_script_key("", 0) == 0xcbf29ce484222325u);
-    assert_true(fcgipm_board_script_key("foobar", 6) == 0x85944171f73967e8u);
 }
 
 static apr_status_t reopen(fcgipm_registry_t **r, int *fd, bool *leftover)

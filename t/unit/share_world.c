@@ -14,9 +14,9 @@
 #include "share/slot.h"
 #include "share/world.h"
 
-#define SLOTS_END (FCGIPM_SLOTS_MAX - 256 * FCGIPM_SCRIPT_SLOTS)
-#define SEATS_END (FCGIPM_SEATS_MAX - 256 * FCGIPM_SCRIPT_SLOTS)
-#define CELLS_END (FCGIPM_CELLS_MAX - 256 * FCGIPM_SCRIPT_CELLS)
+#define SLOTS_END FCGIPM_SLOTS_STATIC
+#define SEATS_END FCGIPM_SEATS_STATIC
+#define CELLS_END FCGIPM_CELLS_STATIC
 
 static apr_pool_t *pool;
 static fcgipm_registry_t *registry;
@@ -392,6 +392,40 @@ static void make_world(fcgipm_world_t *w)
     w->pools = apr_array_make(pool, 1, sizeof(fcgipm_world_pool_t));
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(assign(apr_array_push(w->pools), s[i]), APR_SUCCESS);
+    w->templates = apr_array_make(pool, 1, sizeof(fcgipm_world_template_t));
+    fcgipm_setting_t *t = setting("each", 4);
+    t->user_from = FCGIPM_USER_OWNER;
+    t->user_below = "/srv";
+    APR_ARRAY_PUSH(w->templates, fcgipm_world_template_t) = (fcgipm_world_template_t){
+        .key = fcgipm_setting_key(t), .fingerprint = fcgipm_setting_fingerprint(t), .setting = t};
+    w->sites = apr_array_make(pool, 2, sizeof(fcgipm_world_site_t));
+    fcgipm_world_site_t main_site = {.vhost = ""}, site = {.vhost = "a:80", .user = "alice", .group = "web"};
+    main_site.key = fcgipm_world_site_key(&main_site);
+    site.key = fcgipm_world_site_key(&site);
+    assert_true(main_site.key != site.key);
+    APR_ARRAY_PUSH(w->sites, fcgipm_world_site_t) = main_site;
+    APR_ARRAY_PUSH(w->sites, fcgipm_world_site_t) = site;
+}
+
+static void same_templates(const fcgipm_world_t *a, const fcgipm_world_t *b)
+{
+    assert_int_equal(a->templates->nelts, b->templates->nelts);
+    for (int i = 0; i < a->templates->nelts; i++) {
+        const fcgipm_world_template_t *p = &APR_ARRAY_IDX(a->templates, i, fcgipm_world_template_t);
+        const fcgipm_world_template_t *q = &APR_ARRAY_IDX(b->templates, i, fcgipm_world_template_t);
+
+        assert_true(p->key == q->key && p->fingerprint == q->fingerprint);
+        assert_true(fcgipm_setting_fingerprint(q->setting) == p->fingerprint);
+    }
+    assert_int_equal(a->sites->nelts, b->sites->nelts);
+    for (int i = 0; i < a->sites->nelts; i++) {
+        const fcgipm_world_site_t *p = &APR_ARRAY_IDX(a->sites, i, fcgipm_world_site_t);
+        const fcgipm_world_site_t *q = &APR_ARRAY_IDX(b->sites, i, fcgipm_world_site_t);
+
+        assert_true(p->key == q->key && fcgipm_world_site_key(q) == p->key);
+        assert_string_equal(p->vhost, q->vhost);
+        assert_true(!p->user == !q->user && !p->group == !q->group);
+    }
 }
 
 static void same_list(const apr_array_header_t *a, const apr_array_header_t *b)
@@ -414,6 +448,7 @@ static void same(const fcgipm_world_t *a, const fcgipm_world_t *b)
     if (a->user_limits)
         assert_memory_equal(a->user_limits->elts, b->user_limits->elts,
                             (size_t)a->user_limits->nelts * sizeof(fcgipm_user_limit_t));
+    same_templates(a, b);
     assert_int_equal(a->pools->nelts, b->pools->nelts);
     for (int i = 0; i < a->pools->nelts; i++) {
         const fcgipm_world_pool_t *p = &APR_ARRAY_IDX(a->pools, i, fcgipm_world_pool_t);
@@ -453,6 +488,14 @@ static void sound(const fcgipm_world_t *w)
         assert_true(strlen(s->name) < 64);
         sum += strlen(s->vhost) + (size_t)fcgipm_setting_fingerprint(s); /* reads every string */
     }
+    for (int i = 0; i < w->templates->nelts; i++) {
+        const fcgipm_setting_t *s = APR_ARRAY_IDX(w->templates, i, fcgipm_world_template_t).setting;
+
+        assert_null(fcgipm_setting_check(s, pool));
+        assert_true(s->user_from != FCGIPM_USER_SAID);
+    }
+    for (int i = 0; i < w->sites->nelts; i++)
+        sum += strlen(APR_ARRAY_IDX(w->sites, i, fcgipm_world_site_t).vhost);
     assert_true(sum || !sum);
 }
 
