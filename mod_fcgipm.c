@@ -33,8 +33,9 @@ static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot
 {
     /* Not at MPM_CHILD_LOST_SLOT: such a child still finishes its requests. */
     if (state == MPM_CHILD_EXITED)
-        fcgipm_guard_child_gone(pid);
+        fcgipm_guard_child_gone();
     (void)s;
+    (void)pid;
     (void)gen;
     (void)slot;
 }

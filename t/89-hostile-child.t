@@ -132,7 +132,7 @@ subtest 'what it holds' => sub {
     cmp_ok scalar(@lines), '>', 15, 'it has tried much';
     is join("\n", grep { / 0$/ } @lines), '', 'and has reached nothing of the manager';
     is join(' ', $r->{body} =~ /^map (.*)$/mg), '/memfd:fcgipm-board' . ($r->{body} =~ /^map .*\(deleted\)/m ? ' (deleted)' : ''), 'it has the board mapped, and no registry';
-    unlike $r->{body}, qr/^descriptor/m, 'and a descriptor of neither';
+    unlike $r->{body}, qr/^descriptor (?!.*memfd:fcgipm-children\b)/m, 'and a descriptor of neither';
 };
 for my $like (qw(random ones zeros small states pids)) {
     subtest "the board: $like" => sub { hostile("do=board&like=$like", $long ? 10 : 2) };
@@ -157,6 +157,28 @@ subtest 'bells' => sub {
     wait_for { $exact->($h->get('/c?size=20000')) } 10, 'and is served';
     my $after = $h->load(path => '/c?size=20000', clients => 4, requests => 80, check => $exact);
     is $after->{ok} + $after->{incomplete}, $after->{sent}, 'nor is the parent' or diag explain $after;
+};
+subtest 'rows' => sub {
+    my $r = $h->get('/rubbish?do=locks');
+    like $r->{body}, qr/^child \d+ \d{4} taken 0 written$/m, 'it has all rows that were free, and cannot fill their file' or diag $r->{body};
+    my ($child) = $r->{body} =~ /^child (\d+) /m;
+    my %old = map { $_ => 1 } $h->children;
+    kill KILL => grep { $_ != $child } keys %old;
+    wait_for { 2 <= grep { !$old{$_} } $h->children } 20, 'other children come';
+    # They have no rows.
+    for my $path ('/c?size=20000', '/one?size=20000', '/several?size=20000') {
+        wait_for { $exact->($h->get($path)) } 20, "$path is served";
+    }
+    my $sum = $h->load(path => '/c?size=20000', clients => 4, requests => 80, check => $exact);
+    is $sum->{ok}, $sum->{sent}, 'by children without one, too' or diag explain $sum;
+    kill KILL => $child;
+    wait_for { !Fcgipm::alive($child) } 10, 'it ends';
+    kill KILL => grep { !$old{$_} } $h->children;
+    $sum = $h->load(path => '/c?size=20000', clients => 4, requests => 80);
+    for my $path ('/c?size=20000', '/one?size=20000', '/several?size=20000') {
+        wait_for { $exact->($h->get($path)) } 20, "$path is served again";
+    }
+    is $h->manager, $manager, 'the manager is the same';
 };
 kill KILL => @bystanders;
 waitpid $_, 0 for @bystanders;

@@ -15,6 +15,7 @@
 #include "core/clock.h"
 #include "link/link.h"
 #include "link/peer.h"
+#include "share/children.h"
 #include "share/stat.h"
 #include "share/wake.h"
 
@@ -1111,7 +1112,7 @@ apr_status_t fcgipm_link_create(fcgipm_link_t **out, const fcgipm_link_env_t *en
     link->env = *env;
     fcgipm_wake_register(env->wake_fds, env->wake_count);
     link->env.runtime_dir = link->runtime_dir = strdup(env->runtime_dir ? env->runtime_dir : "");
-    link->child = fcgipm_board_claim(env->board, getpid());
+    link->child = fcgipm_children_claim(env->board, env->children_fd, getpid());
     link->wake_fd = link->child < env->wake_count ? env->wake_fds[link->child] : -1;
     link->epoll_fd = link->command_fd = -1;
     link->waiting =

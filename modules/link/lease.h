@@ -27,6 +27,7 @@ typedef struct fcgipm_link fcgipm_link_t;
 typedef struct fcgipm_link_env {
     fcgipm_board_t *board;
     int requests_fd;     /* children's end of the request channel (share/msg.h) */
+    int children_fd;     /* the locks of the children's rows (share/children.h), -1: none */
     const int *wake_fds; /* a bell per child index (share/wake.h), made by the parent */
     unsigned wake_count;
     const char *runtime_dir;

@@ -37,7 +37,7 @@ static int ascending(const void *a, const void *b)
  * here. */
 static void close_others(const fcgipm_daemon_env_t *env)
 {
-    size_t count = 0, cap = 4 + env->keep_count + env->wake_count;
+    size_t count = 0, cap = 5 + env->keep_count + env->wake_count;
     int *keep = malloc(cap * sizeof *keep);
     unsigned from = 3;
 
@@ -47,6 +47,7 @@ static void close_others(const fcgipm_daemon_env_t *env)
     keep[count++] = env->orders_fd;
     keep[count++] = env->requests_fd;
     keep[count++] = env->board_fd;
+    keep[count++] = env->children_fd;
     for (unsigned i = 0; i < env->keep_count; i++)
         keep[count++] = env->keep_fds[i];
     for (unsigned i = 0; i < env->wake_count; i++)
@@ -224,23 +225,6 @@ apr_status_t fcgipm_daemon_try(const fcgipm_setting_t *s, uint32_t uid, uint32_t
     apr_status_t rv = fcgipm_spawn_plan(&plan, s, &host, pool, fault);
 
     return rv == APR_SUCCESS ? fcgipm_spawn_try(&plan, fault) : rv;
-}
-
-/* --- what httpd's children leave --- */
-
-void fcgipm_daemon_check_children(fcgipm_board_t *board, pid_t parent)
-{
-    fcgipm_pidfd_stat_t stat;
-
-    for (uint32_t i = 0; i < FCGIPM_CHILDREN_MAX; i++) {
-        uint32_t seen = fcgipm_atom_get(&board->child[i].pid);
-        pid_t pid = (pid_t)seen;
-
-        if (seen == 0 || pid == parent)
-            continue;
-        if (pid <= 1 || !fcgipm_pidfd_stat(pid, &stat) || stat.ppid != parent || stat.dead)
-            fcgipm_atom_cas(&board->child[i].pid, &seen, 0);
-    }
 }
 
 /* --- what an earlier server left --- */

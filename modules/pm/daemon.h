@@ -22,6 +22,7 @@ typedef struct fcgipm_daemon_env {
     int orders_fd;       /* manager's end, share/msg.h */
     int requests_fd;     /* manager's end */
     int board_fd;        /* of the board's memory, passed to fcgipmctl; -1: none */
+    int children_fd;     /* share/children.h */
     const int *wake_fds; /* the bell of each httpd child, share/wake.h */
     unsigned wake_count;
     const unsigned char *world; /* first configuration (borrowed) */
@@ -54,8 +55,6 @@ apr_status_t fcgipm_daemon_check_user(const fcgipm_setting_t *s, uint32_t uid, u
 apr_status_t fcgipm_daemon_try(const fcgipm_setting_t *s, uint32_t uid, uint32_t gid,
                                const fcgipm_global_t *global, apr_pool_t *pool, fcgipm_fault_t *fault);
 
-/* Rows of httpd's children that are none (any more): freed. parent: of httpd. Parent and manager. */
-void fcgipm_daemon_check_children(fcgipm_board_t *board, pid_t parent);
 /* A message (share/msg.h) of type BAD about this pool: look whether the board is as it should be. */
 #define FCGIPM_DAEMON_LOOK UINT32_MAX
 /* Make the runtime directory if there is none, and check that it and all above it is ours (see

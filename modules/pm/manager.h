@@ -159,9 +159,10 @@ struct fcgipm_manager {
     unsigned requests;       /* ... and how many it has had */
     bool mend_asked;         /* to look at the board */
     int64_t mended_us, mend_told_us;
-    int64_t again_us;        /* what was left out of this turn's poll is looked at then */
-    uint64_t oom_kills;      /* of the kernel, as last seen */
-    fcgipm_cgroup_t *cgroup; /* NULL: without control groups */
+    int64_t rubbish_us, mend_again_us; /* when some was seen; when to write everything once more, 0: not */
+    int64_t again_us;                  /* what was left out of this turn's poll is looked at then */
+    uint64_t oom_kills;                /* of the kernel, as last seen */
+    fcgipm_cgroup_t *cgroup;           /* NULL: without control groups */
 };
 
 /* --- worker.c: one worker --- */

@@ -15,6 +15,7 @@
 #include "pm/daemon.h"
 #include "pm/seats.h"
 #include "share/board.h"
+#include "share/children.h"
 #include "share/demand.h"
 #include "share/queue.h"
 #include "share/stat.h"
@@ -22,6 +23,10 @@
 #define PAUSE_US    200000 /* between two looks, however often we are asked to */
 #define GHOSTS_MANY 8
 #define QUIET_US    60000000 /* between two log lines */
+/* What is rubbish may look as if it were right, a place of a living child's above all. So after some was seen
+ * everything is written once more, soon, and for a while whenever a child has ended, who may have been it. */
+#define AGAIN_US 1000000
+#define DOUBT_US 60000000
 
 /* --- what should stand there --- */
 
@@ -197,20 +202,33 @@ static void mend_seats(const fcgipm_app_t *app)
     }
 }
 
+static bool in_doubt(const fcgipm_manager_t *m)
+{
+    if (!m->rubbish_us || m->now - m->rubbish_us > DOUBT_US)
+        return false;
+    return m->mend_asked || (m->mend_again_us && m->now >= m->mend_again_us);
+}
+
 void fcgipm_mend_look(fcgipm_manager_t *m)
 {
-    bool differs = fix_head(m);
+    bool differs = fix_head(m), doubt = in_doubt(m);
 
     m->mend_asked = false;
+    if (m->mend_again_us && m->now >= m->mend_again_us)
+        m->mend_again_us = 0;
     m->mended_us = m->now;
     for (uint32_t i = 0; i < m->app_end && !differs; i++)
         differs = m->apps[i] && has_ghosts(m->apps[i]);
-    fcgipm_daemon_check_children(m->board, getppid());
+    fcgipm_children_bury(m->board, m->registry, m->env->children_fd, false);
     differs |= fcgipm_ondemand_mend(m);
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i])
             differs |= fix_pool(m->apps[i]);
-    if (differs)
+    if (differs) {
+        m->rubbish_us = m->now;
+        m->mend_again_us = m->now + AGAIN_US;
+    }
+    if (differs || doubt)
         renew(m);
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i]) {
@@ -221,10 +239,12 @@ void fcgipm_mend_look(fcgipm_manager_t *m)
 
 int64_t fcgipm_mend_tend(fcgipm_manager_t *m)
 {
-    if (!m->mend_asked || m->stopping)
-        return INT64_MAX;
-    if (m->now - m->mended_us < PAUSE_US)
-        return m->mended_us + PAUSE_US;
+    int64_t at = m->mend_again_us ? m->mend_again_us : INT64_MAX;
+
+    if (m->mend_asked && m->mended_us + PAUSE_US < at)
+        at = m->mended_us + PAUSE_US;
+    if (m->stopping || m->now < at)
+        return m->stopping ? INT64_MAX : at;
     fcgipm_mend_look(m);
-    return INT64_MAX;
+    return m->mend_again_us ? m->mend_again_us : INT64_MAX;
 }

@@ -52,20 +52,6 @@ bool fcgipm_board_ok(const fcgipm_board_t *board)
            board->size == sizeof *board;
 }
 
-unsigned fcgipm_board_claim(fcgipm_board_t *board, pid_t pid)
-{
-    for (unsigned i = 0; i < FCGIPM_CHILDREN_MAX; i++) {
-        uint32_t free_row = 0;
-        if (!fcgipm_atom_cas(&board->child[i].pid, &free_row, (uint32_t)pid))
-            continue;
-        for (uint32_t pool = 0; pool < FCGIPM_POOLS_MAX; pool++) /* what a dead one has left */
-            if (fcgipm_atom_peek(&board->held[i][pool]))
-                fcgipm_atom_put(&board->held[i][pool], 0);
-        return i;
-    }
-    return FCGIPM_NO_CHILD;
-}
-
 uint32_t fcgipm_board_held(const fcgipm_board_t *board, uint32_t pool)
 {
     uint32_t held = 0;
@@ -239,12 +225,20 @@ static void grant_inherit(fcgipm_board_t *board, uint32_t pool, const fcgipm_geo
         fcgipm_queue_offer(board, pool, g, seat, &word, FCGIPM_SEAT_EV_RETURN, FCGIPM_OWNER_MANAGER);
 }
 
-static void cells_leave(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g, unsigned child)
+/* Of the dead, or of nobody at all. */
+static bool cell_left(uint64_t word, const fcgipm_children_dead_t *dead)
+{
+    unsigned child = fcgipm_cell_child(word);
+    return fcgipm_cell_state(word) != FCGIPM_CELL_FREE && (child >= FCGIPM_CHILDREN_MAX || dead->is[child]);
+}
+
+static void cells_leave(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g,
+                        const fcgipm_children_dead_t *dead)
 {
     for (uint32_t i = g->cell_first; i < g->cell_first + g->cell_count; i++) {
         uint64_t word = fcgipm_atom_get(&board->cell[i]);
         for (int round = 0; round < ROUNDS_MAX; round++) {
-            if (fcgipm_cell_state(word) == FCGIPM_CELL_FREE || fcgipm_cell_child(word) != child)
+            if (!cell_left(word, dead))
                 break;
             if (!fcgipm_atom_cas(&board->cell[i], &word, 0))
                 continue;
@@ -274,16 +268,18 @@ void fcgipm_board_ghosts_leave(fcgipm_board_t *board, uint32_t pool, const fcgip
 }
 
 static unsigned seats_abandon(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g,
-                              unsigned child)
+                              const fcgipm_children_dead_t *dead)
 {
     unsigned freed = 0;
     for (uint32_t i = g->seat_first; i < g->seat_first + g->slot_count * g->concurrency; i++) {
         uint64_t word = fcgipm_atom_get(&board->seat[i]);
-        for (int round = 0; round < ROUNDS_MAX && fcgipm_seat_owner(word) == child; round++) {
+        for (int round = 0; round < ROUNDS_MAX; round++) {
+            unsigned owner = fcgipm_seat_owner(word);
             uint64_t next;
-            if (!fcgipm_seat_next(word, FCGIPM_SEAT_EV_ABANDON, child, &next))
-                break; /* CLOSED and untouched since the board was made */
-            if (!fcgipm_seat_step(&board->seat[i], &word, FCGIPM_SEAT_EV_ABANDON, child))
+            if (owner >= FCGIPM_CHILDREN_MAX || !dead->is[owner] ||
+                !fcgipm_seat_next(word, FCGIPM_SEAT_EV_ABANDON, owner, &next))
+                break; /* (or CLOSED and untouched since the board was made) */
+            if (!fcgipm_seat_step(&board->seat[i], &word, FCGIPM_SEAT_EV_ABANDON, owner))
                 continue;
             freed++;
             seat_offer_on(board, pool, g, i, word);
@@ -293,20 +289,16 @@ static unsigned seats_abandon(fcgipm_board_t *board, uint32_t pool, const fcgipm
     return freed;
 }
 
-unsigned fcgipm_board_child_gone(fcgipm_board_t *board, const fcgipm_registry_t *registry, pid_t pid)
+unsigned fcgipm_board_obituary(fcgipm_board_t *board, const fcgipm_registry_t *registry,
+                               const fcgipm_children_dead_t *dead)
 {
     unsigned freed = 0;
-    for (unsigned child = 0; pid > 0 && child < FCGIPM_CHILDREN_MAX; child++) {
-        if (fcgipm_atom_get(&board->child[child].pid) != (uint32_t)pid)
+    for (uint32_t pool = 0; pool < FCGIPM_POOLS_MAX; pool++) {
+        const fcgipm_registry_pool_t *row = &registry->pool[pool];
+        if (!fcgipm_atom_get(&row->used) || !fcgipm_geometry_ok(&row->geometry))
             continue;
-        for (uint32_t pool = 0; pool < FCGIPM_POOLS_MAX; pool++) {
-            const fcgipm_registry_pool_t *row = &registry->pool[pool];
-            if (!fcgipm_atom_get(&row->used) || !fcgipm_geometry_ok(&row->geometry))
-                continue;
-            cells_leave(board, pool, &row->geometry, child);
-            freed += seats_abandon(board, pool, &row->geometry, child);
-        }
-        fcgipm_atom_set(&board->child[child].pid, 0);
+        cells_leave(board, pool, &row->geometry, dead);
+        freed += seats_abandon(board, pool, &row->geometry, dead);
     }
     return freed;
 }

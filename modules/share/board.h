@@ -2,9 +2,9 @@
 #ifndef FCGIPM_SHARE_BOARD_H
 #define FCGIPM_SHARE_BOARD_H
 /*
- * What: making and finding the two shared regions, and what the httpd parent does to the board when a child
- * is gone.
- * Who calls: parent (create, child_gone), children (claim), anyone (the rest).
+ * What: making and finding the two shared regions, and what is done to the board when a child of httpd is
+ * gone (who is, share/children says).
+ * Who calls: parent (create), parent and manager (obituary), anyone (the rest).
  */
 #include <stdbool.h>
 #include <sys/types.h>
@@ -30,11 +30,14 @@ apr_status_t fcgipm_registry_open(fcgipm_registry_t **registry, int *fd, bool *l
 void fcgipm_registry_reset(fcgipm_registry_t *registry);
 void fcgipm_registry_close(fcgipm_registry_t *registry, int fd);
 
-/* child_init: take a row for pid. FCGIPM_NO_CHILD if all are taken. */
-unsigned fcgipm_board_claim(fcgipm_board_t *board, pid_t pid);
-/* Parent: the httpd child `pid` has ended: leave its cells, abandon its seats (offering each to the queue).
- * Ranges come from the registry, never from the board. Returns the number of seats freed. */
-unsigned fcgipm_board_child_gone(fcgipm_board_t *board, const fcgipm_registry_t *registry, pid_t pid);
+/* Children that there are not, by row. */
+typedef struct fcgipm_children_dead {
+    bool is[FCGIPM_CHILDREN_MAX];
+} fcgipm_children_dead_t;
+/* Parent, manager (by share/children): leave the cells of the dead, abandon their seats (offering each to the
+ * queue). Ranges come from the registry, never from the board. Returns the number of seats freed. */
+unsigned fcgipm_board_obituary(fcgipm_board_t *board, const fcgipm_registry_t *registry,
+                               const fcgipm_children_dead_t *dead);
 /* Manager: cells of children that there are not (only a scribbler makes them) become free; what was granted
  * to them goes on. g: the manager's own. */
 void fcgipm_board_ghosts_leave(fcgipm_board_t *board, uint32_t pool, const fcgipm_geometry_t *g);

@@ -5,7 +5,7 @@
  * What: the two state machines of the board as total matrices with one door each: the slot (a worker
  * process, moved by the manager only) and the seat (one request's place in a worker, moved by
  * compare-and-swap from an exactly known word by whoever wins). No locks: a process that dies in the middle
- * leaves a word that names it, and the parent frees it (fcgipm_board_child_gone).
+ * leaves a word that names it, and the parent frees it (share/children).
  *
  * Seat word:  63..56 state | 55..40 owner (httpd child index) | 39..0 epoch, +1 at every step
  *
@@ -15,7 +15,7 @@
  *   BUSY     owner runs a request here
  *   DRAINING as BUSY, but the worker is to leave: closes when the owner returns it
  *
- * Who calls: manager, parent (child_gone), httpd children, any thread.
+ * Who calls: manager, parent (obituary), httpd children, any thread.
  * Always true: 1. a word is written only by CAS from a word that the writer has read; 2. an epoch never
  * repeats within 2^40 steps, so an old lease cannot come back (no ABA); 3. a BUSY or DRAINING seat has one
  * owner, and only the owner, the manager's drain, a grant's receiver and the owner's obituary move it.

@@ -45,9 +45,9 @@ typedef struct fcgipm_world {
     const char *runtime_dir;
     const char *cgroup;              /* FcgiCgroup as written; NULL: Auto */
     apr_array_header_t *user_limits; /* of fcgipm_user_limit_t; NULL: none */
-    apr_array_header_t *pools;     /* of fcgipm_world_pool_t */
-    apr_array_header_t *templates; /* of fcgipm_world_template_t; may be NULL to write */
-    apr_array_header_t *sites;     /* of fcgipm_world_site_t; may be NULL to write */
+    apr_array_header_t *pools;       /* of fcgipm_world_pool_t */
+    apr_array_header_t *templates;   /* of fcgipm_world_template_t; may be NULL to write */
+    apr_array_header_t *sites;       /* of fcgipm_world_site_t; may be NULL to write */
 } fcgipm_world_t;
 
 /* In which order pools are to be assigned, so that what fits serves most: unchanged ones, new ones, changed

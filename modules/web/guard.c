@@ -27,6 +27,7 @@
 
 #include "core/log.h"
 #include "pm/daemon.h"
+#include "share/children.h"
 #include "share/msg.h"
 #include "share/wake.h"
 #include "web/compat.h"
@@ -55,7 +56,7 @@ typedef struct fcgipm_guard_root {
 } fcgipm_guard_root_t;
 #define GUARD_MAGIC 0x66706d47u
 /* Made of whatever must be equal for two builds to share the regions. */
-#define GUARD_CHANNELS 2u /* what the descriptors in here are: 2 = the bells are sockets */
+#define GUARD_CHANNELS 3u /* what the descriptors in here are: 3 = with the locks of children */
 #define GUARD_LAYOUT                                                                                         \
     ((uint32_t)(GUARD_CHANNELS * 97u ^ FCGIPM_BOARD_VERSION * 2654435761u ^                                  \
                 FCGIPM_REGISTRY_VERSION * 40503u ^ (uint32_t)sizeof(fcgipm_board_t) ^                        \
@@ -65,7 +66,7 @@ typedef struct fcgipm_guard_state {
     fcgipm_guard_root_t root;
     fcgipm_board_t *board;
     fcgipm_registry_t *registry;
-    int registry_fd, board_fd;
+    int registry_fd, board_fd, children_fd;
     int orders[2];   /* [0] parent, [1] manager */
     int requests[2]; /* [0] manager, [1] httpd children */
     int lifeline[2]; /* [0] manager reads, [1] parent holds */
@@ -147,6 +148,7 @@ static _Noreturn void run_manager(fcgipm_guard_state_t *state, server_rec *s)
                                .orders_fd = state->orders[1],
                                .requests_fd = state->requests[0],
                                .board_fd = state->board_fd,
+                               .children_fd = state->children_fd,
                                .wake_fds = state->wake_fds,
                                .wake_count = state->wake_count,
                                .world = state->world,
@@ -469,8 +471,9 @@ static void sweep_upgrades(fcgipm_guard_state_t *state, const char *dir, apr_poo
 
 static void list_shared(fcgipm_guard_state_t *state)
 {
-    const int fds[] = {state->orders[0],   state->orders[1],   state->requests[0], state->requests[1],
-                       state->lifeline[0], state->lifeline[1], state->registry_fd, state->board_fd};
+    const int fds[] = {state->orders[0],   state->orders[1],   state->requests[0],
+                       state->requests[1], state->lifeline[0], state->lifeline[1],
+                       state->registry_fd, state->board_fd,    state->children_fd};
     fcgipm_guard_root_t *root = &state->root;
 
     root->maps[0] = state->board;
@@ -496,6 +499,9 @@ static apr_status_t make_state(fcgipm_guard_state_t *state, const char *dir, int
         return rv;
     if ((rv = fcgipm_board_create(&state->board, &state->board_fd, fault)) != APR_SUCCESS)
         return rv;
+    if ((state->children_fd = fcgipm_children_open()) < 0)
+        return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(errno), "children",
+                                "no memory for the children's locks");
     if ((rv = make_channels(state)) != APR_SUCCESS || (rv = make_wakers(state)) != APR_SUCCESS)
         return fcgipm_fault_set(fault, rv, "channels", "cannot make the channels to the manager");
     state->runtime_dir = strdup(dir);
@@ -816,6 +822,7 @@ void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s)
     fcgipm_board_sign(state->board); /* it is ours, the layout says; another child may have written over it */
     env = (fcgipm_link_env_t){.board = state->board,
                               .requests_fd = state->requests[1],
+                              .children_fd = state->children_fd,
                               .wake_fds = state->wake_fds,
                               .wake_count = state->wake_count,
                               .runtime_dir = state->runtime_dir};
@@ -824,17 +831,16 @@ void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s)
         ap_log_error(APLOG_MARK, APLOG_ERR, rv, s, "FPM0650: this child cannot reach applications");
 }
 
-void fcgipm_guard_child_gone(pid_t pid)
+void fcgipm_guard_child_gone(void)
 {
     fcgipm_guard_state_t *state = guard_state;
     fcgipm_msg_t look = {.version = FCGIPM_MSG_VERSION, .type = FCGIPM_MSG_BAD, .pool = FCGIPM_DAEMON_LOOK};
 
     if (!state || !state->registry)
         return;
-    fcgipm_board_child_gone(state->board, state->registry, pid);
-    /* It may have ended because it, or who had it in hand, wrote where it must not; before the next one is
-     * made. */
-    fcgipm_daemon_check_children(state->board, state->parent);
+    /* All: it may have ended because it, or who had it in hand, wrote where it must not; and before the next
+     * one is made. */
+    fcgipm_children_bury(state->board, state->registry, state->children_fd, true);
     fcgipm_msg_send(state->requests[1], &look);
 }
 

@@ -16,7 +16,7 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
 int fcgipm_guard_monitor(apr_pool_t *pool, server_rec *s);
 void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s);
 /* Parent: an httpd child has ended; what it held is freed. */
-void fcgipm_guard_child_gone(pid_t pid);
+void fcgipm_guard_child_gone(void);
 
 /* This child's link; NULL in the parent or when child_init failed (answer 503). */
 fcgipm_link_t *fcgipm_guard_link(void);

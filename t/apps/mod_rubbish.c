@@ -2,11 +2,16 @@
 /*
  * A module of httpd that has been taken over (t/89-hostile-child.t): in one child, as httpd's user, it does
  * what that user's rights allow to the shared memory and the channels of mod_fcgipm.
- *   do=board&like=random|ones|zeros|small|states|pids   s=N seconds of writing over the whole board, again
- * and again do=messages   s=N seconds of datagrams on every datagram socket that the child holds do=bells
- * whatever rings for another process is full, and set to block whoever rings do=look&dir=  what the child can
- * reach of the manager's, one line each do=die        the child ends at once pids=N,N,... are written
- * (like=pids), and asked for in messages.
+ *
+ *   do=board&like=random|ones|zeros|small|states|pids
+ *              s=N seconds of writing over the whole board, again and again
+ *   do=messages  s=N seconds of datagrams on every datagram socket that the child holds
+ *   do=bells     whatever rings for another process is full, and set to block whoever rings
+ *   do=locks     the rows of all children that are still to come are taken, and their file is to be filled
+ *   do=look&dir= what the child can reach of the manager's, one line each
+ *   do=die       the child ends at once
+ *
+ * pids=N,N,... are written (like=pids), and asked for in messages.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -216,6 +221,27 @@ static const char *bells(request_rec *r)
     return apr_psprintf(r->pool, "%d bells", count);
 }
 
+/* --- rows --- */
+
+static const char *locks(request_rec *r)
+{
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char path[40], target[64], bytes[4096] = "";
+    int taken = 0, written = 0;
+
+    for (int fd = 3; fd < 1024; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        memset(target, 0, sizeof target);
+        if (readlink(path, target, sizeof target - 1) <= 0 || !strstr(target, "memfd:fcgipm-children"))
+            continue;
+        for (all.l_start = 0, all.l_len = 1; all.l_start < 1024; all.l_start++)
+            taken += fcntl(fd, F_SETLK, &all) == 0;
+        written += ftruncate(fd, 1 << 30) == 0;
+        written += write(fd, bytes, sizeof bytes) > 0;
+    }
+    return apr_psprintf(r->pool, "%d taken %d written", taken, written);
+}
+
 /* --- looking around --- */
 
 static const char *tried(request_rec *r, const char *said, const char *what, const char *of, int ok)
@@ -287,6 +313,8 @@ static int handler(request_rec *r)
         said = messages(r, s);
     else if (!strcmp(what, "bells"))
         said = bells(r);
+    else if (!strcmp(what, "locks"))
+        said = locks(r);
     else if (!strcmp(what, "look"))
         said = look(r, arg(r, "dir"));
     ap_set_content_type(r, "text/plain");

@@ -268,7 +268,8 @@ static void begin(void)
                                 .lifeline_fd = lifeline[0],
                                 .orders_fd = -1,
                                 .requests_fd = requests[0],
-                                .board_fd = -1};
+                                .board_fd = -1,
+                                .children_fd = -1};
     m = apr_pcalloc(run_pool, sizeof *m);
     m->env = &env;
     m->pool = run_pool;

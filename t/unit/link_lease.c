@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leases: who gets which seat, and what becomes of it. */
 #include "link_rig.h"
+#include "obituary.h"
 
 /* ---- tests ---- */
 
@@ -241,12 +242,12 @@ static void child_death(void **state)
     wait_until(fcgipm_queue_count(board, &g) == 2);
     kill(pid[1], SIGKILL);
     waitpid(pid[1], NULL, 0);
-    assert_int_equal(fcgipm_board_child_gone(board, registry, pid[1]), 0);
+    assert_int_equal(obituary_of(board, registry, pid[1]), 0);
     assert_int_equal(fcgipm_queue_count(board, &g), 1);
     kill(pid[0], SIGKILL);
     waitpid(pid[0], NULL, 0);
     int64_t begun = apr_time_now();
-    assert_int_equal(fcgipm_board_child_gone(board, registry, pid[0]), 1);
+    assert_int_equal(obituary_of(board, registry, pid[0]), 1);
     pthread_join(thread, NULL);
     assert_int_equal(w.rv, APR_SUCCESS);
     assert_true(apr_time_now() - begun < 900000);

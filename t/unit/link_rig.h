@@ -212,8 +212,12 @@ static void rig_processes(unsigned count)
 static fcgipm_link_t *link_make(apr_pool_t *pool)
 {
     fcgipm_link_t *link = NULL;
-    fcgipm_link_env_t env = {
-        .board = board, .requests_fd = messages[0], .wake_fds = wakes, .wake_count = 8, .runtime_dir = dir};
+    fcgipm_link_env_t env = {.board = board,
+                             .requests_fd = messages[0],
+                             .wake_fds = wakes,
+                             .wake_count = 8,
+                             .runtime_dir = dir,
+                             .children_fd = -1};
     assert_int_equal(fcgipm_link_create(&link, &env, pool), APR_SUCCESS);
     return link;
 }

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "share/board.h"
+#include "obituary.h"
 #include "share/stat.h"
 
 static char dir[64], path[128];
@@ -46,11 +47,11 @@ static void board_basics(void **state)
     b->version++;
     assert_false(fcgipm_board_ok(b));
     assert_false(fcgipm_board_ok(NULL));
-    assert_int_equal(fcgipm_board_claim(b, 100), 0);
-    assert_int_equal(fcgipm_board_claim(b, 101), 1);
+    assert_int_equal(fcgipm_children_claim(b, -1, 100), 0);
+    assert_int_equal(fcgipm_children_claim(b, -1, 101), 1);
     for (unsigned i = 2; i < FCGIPM_CHILDREN_MAX; i++)
-        fcgipm_board_claim(b, 200);
-    assert_int_equal(fcgipm_board_claim(b, 102), FCGIPM_NO_CHILD);
+        fcgipm_children_claim(b, -1, 200);
+    assert_int_equal(fcgipm_children_claim(b, -1, 102), FCGIPM_NO_CHILD);
     /* geometry and route come from hostile memory */
     assert_false(fcgipm_board_geometry(b, 5, &g));
     b->pool[5].geometry = (fcgipm_geometry_t){1, 2, 3, 4, 5, 6};
@@ -208,7 +209,7 @@ static void obituary_of_noise(void **state)
                                                                      (uint64_t)random() << 13);
         fcgipm_atom_set(&b->pool[1].joins, (uint32_t)random());
         fcgipm_atom_set(&b->child[random() % 3].pid, 55);
-        fcgipm_board_child_gone(b, r, 55);
+        obituary_of(b, r, 55);
     }
     fcgipm_registry_close(r, fd);
 }

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "share/board.h"
+#include "obituary.h"
 #include "share/queue.h"
 
 #define POOL 3u
@@ -112,12 +113,12 @@ static void giver_dies(void **state)
     uint32_t cell, seat;
     uint64_t word, seat_word;
     pool_make(1, 1, 8);
-    unsigned giver = fcgipm_board_claim(board, 4711);
-    unsigned waiter = fcgipm_board_claim(board, 4712);
+    unsigned giver = fcgipm_children_claim(board, -1, 4711);
+    unsigned waiter = fcgipm_children_claim(board, -1, 4712);
     seat_word = take(9, giver);
     assert_true(fcgipm_queue_join(board, POOL, &g, 8, waiter, &cell, &word));
     assert_true(fcgipm_queue_offer(board, POOL, &g, 9, &seat_word, FCGIPM_SEAT_EV_RETURN, giver));
-    assert_int_equal(fcgipm_board_child_gone(board, registry, 4711), 1);
+    assert_int_equal(obituary_of(board, registry, 4711), 1);
     assert_false(
         fcgipm_queue_accept(board, POOL, &g, cell, fcgipm_cell_payload(word), waiter, &seat, &seat_word));
     assert_int_equal(seat, UINT32_MAX);
@@ -128,13 +129,13 @@ static void giver_dies(void **state)
     uint32_t cell2;
     uint64_t word2;
     seat_word = take(9, waiter);
-    giver = fcgipm_board_claim(board, 4713);
+    giver = fcgipm_children_claim(board, -1, 4713);
     assert_true(fcgipm_queue_join(board, POOL, &g, 8, giver, &cell2, &word2));
-    assert_int_equal(fcgipm_board_child_gone(board, registry, 4712), 1);
+    assert_int_equal(obituary_of(board, registry, 4712), 1);
     assert_true(
         fcgipm_queue_accept(board, POOL, &g, cell2, fcgipm_cell_payload(word2), giver, &seat, &seat_word));
     assert_int_equal(fcgipm_atom_get(&board->cell[cell]), 0);
-    assert_int_equal(fcgipm_board_child_gone(board, registry, 999), 0);
+    assert_int_equal(obituary_of(board, registry, 999), 0);
 }
 
 static void waiter_dies_with_grant(void **state)
@@ -143,14 +144,14 @@ static void waiter_dies_with_grant(void **state)
     uint32_t cell[2], seat;
     uint64_t word[2], seat_word;
     pool_make(1, 1, 8);
-    unsigned giver = fcgipm_board_claim(board, 1);
-    unsigned dead = fcgipm_board_claim(board, 2);
-    unsigned next = fcgipm_board_claim(board, 3);
+    unsigned giver = fcgipm_children_claim(board, -1, 1);
+    unsigned dead = fcgipm_children_claim(board, -1, 2);
+    unsigned next = fcgipm_children_claim(board, -1, 3);
     seat_word = take(9, giver);
     assert_true(fcgipm_queue_join(board, POOL, &g, 8, dead, &cell[0], &word[0]));
     assert_true(fcgipm_queue_join(board, POOL, &g, 8, next, &cell[1], &word[1]));
     assert_true(fcgipm_queue_offer(board, POOL, &g, 9, &seat_word, FCGIPM_SEAT_EV_RETURN, giver));
-    fcgipm_board_child_gone(board, registry, 2);
+    obituary_of(board, registry, 2);
     assert_true(
         fcgipm_queue_accept(board, POOL, &g, cell[1], fcgipm_cell_payload(word[1]), next, &seat, &seat_word));
     /* and with nobody behind: it is free; and when it drains meanwhile: it closes */
@@ -159,7 +160,7 @@ static void waiter_dies_with_grant(void **state)
     assert_true(fcgipm_queue_join(board, POOL, &g, 8, next, &cell[1], &word[1]));
     assert_true(fcgipm_queue_offer(board, POOL, &g, 9, &seat_word, FCGIPM_SEAT_EV_RETURN, giver));
     assert_true(fcgipm_seat_step(&board->seat[9], &seat_word, FCGIPM_SEAT_EV_DRAIN, FCGIPM_OWNER_MANAGER));
-    fcgipm_board_child_gone(board, registry, 3);
+    obituary_of(board, registry, 3);
     assert_int_equal(state_of(9), FCGIPM_SEAT_CLOSED);
 }
 
@@ -216,7 +217,7 @@ static uint64_t last_served; /* the largest ticket served in the quiet end */
 static void kid_born(int kid)
 {
     kid_pid[kid] = ++next_pid;
-    kid_row[kid] = fcgipm_board_claim(board, kid_pid[kid]);
+    kid_row[kid] = fcgipm_children_claim(board, -1, kid_pid[kid]);
     memset(actors[kid], 0, sizeof actors[kid]);
 }
 
@@ -389,7 +390,7 @@ static void random_model(void **state)
                 /* dead at any point between two primitive steps; the obituary comes a little later */
                 int pid = kid_pid[k];
                 memset(actors[k], 0, sizeof actors[k]);
-                fcgipm_board_child_gone(board, registry, pid);
+                obituary_of(board, registry, pid);
                 kid_born(k);
             } else if (what < 4) {
                 manager_step();
@@ -505,13 +506,14 @@ static void *hammer_thread(void *ctx)
     return NULL;
 }
 
+static int hammer_locks;
 static pid_t hammer_fork(void)
 {
     pid_t pid = fork();
     if (pid != 0)
         return pid;
     pthread_t t[HAMMER_THREADS];
-    hammer_child = fcgipm_board_claim(board, getpid());
+    hammer_child = fcgipm_children_claim(board, hammer_locks, getpid());
     for (uintptr_t i = 0; i < HAMMER_THREADS; i++)
         pthread_create(&t[i], NULL, hammer_thread, (void *)(i * 7));
     for (int i = 0; i < HAMMER_THREADS; i++)
@@ -526,6 +528,8 @@ static void real_processes(void **state)
     unsigned kills = 0;
     pool_make(2, 2, 64);
     hammer = shared(sizeof *hammer);
+    hammer_locks = fcgipm_children_open();
+    assert_true(hammer_locks >= 0);
     seed = 4242;
     for (int i = 0; i < HAMMER_KIDS; i++)
         pids[i] = hammer_fork();
@@ -534,7 +538,7 @@ static void real_processes(void **state)
         int i = (int)rnd(HAMMER_KIDS);
         kill(pids[i], SIGKILL);
         waitpid(pids[i], NULL, 0);
-        fcgipm_board_child_gone(board, registry, pids[i]);
+        fcgipm_children_bury(board, registry, hammer_locks, true);
         pids[i] = hammer_fork();
     }
     fcgipm_atom_set(&hammer->stop, 1);
@@ -542,8 +546,9 @@ static void real_processes(void **state)
         int status = -1;
         assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
         assert_int_equal(status, 0);
-        fcgipm_board_child_gone(board, registry, pids[i]);
+        fcgipm_children_bury(board, registry, hammer_locks, false);
     }
+    close(hammer_locks);
     print_message("# %llu served, %u killed\n", (unsigned long long)fcgipm_atom_get(&hammer->served), kills);
     assert_int_equal(fcgipm_atom_get(&hammer->errors), 0);
     assert_true(fcgipm_atom_get(&hammer->served) > 100);
