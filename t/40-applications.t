@@ -163,6 +163,11 @@ for my $name (sort keys %path) {
 
 my %pids = map { $_ => [$h->workers($_)] } qw(c perl fast php go);
 is scalar @{$pids{$_}}, 1, "$_ has one process" for sort keys %pids;
+
+# php-cgi ends by itself after 500 requests when its environment says nothing else.
+my $sum = $h->load(path => '/php/actor.php', clients => 1, requests => 600);
+is $sum->{ok}, $sum->{sent}, '600 requests';
+is scalar(grep { $_ == $pids{php}[0] } $h->workers('php')), 1, '... and php-cgi is still the same process';
 is scalar(() = $h->workers('fpm')), 0, 'an external application has none of ours';
 $h->stop;
 done_testing;

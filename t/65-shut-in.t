@@ -49,7 +49,7 @@ my %env = map { split /=/, $_, 2 } split /\0/, Fcgipm::proc_file($pid, 'environ'
 my $marker = delete $env{FCGIPM_WORKER};
 like $marker, qr/:0:0:1$/, 'its marker';
 delete $env{PATH};
-is_deeply \%env, {APP_ENV => 'production', EMPTY => '', SHARED => 'told', FCGIPM_POOL => 'c'}, 'its environment, and nothing of httpd\'s';
+is_deeply \%env, {APP_ENV => 'production', EMPTY => '', SHARED => 'told', FCGIPM_POOL => 'c', PHP_FCGI_MAX_REQUESTS => 0}, 'its environment, and nothing of httpd\'s';
 
 SKIP: {
     skip 'needs root', 5 if $>;

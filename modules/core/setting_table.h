@@ -121,8 +121,10 @@
       "needs.")                                                                                              \
     X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME value", 1,                                         \
       "A variable in the processes' environment; may be repeated. Nothing of httpd's own environment gets "  \
-      "there without FcgiPassEnv: PATH is /usr/local/bin:/usr/bin:/bin unless said otherwise, and there "    \
-      "are FCGIPM_POOL, the name of the block, and FCGIPM_WORKER, a mark by which the manager knows its "    \
+      "there without FcgiPassEnv. Unless said otherwise PATH is /usr/local/bin:/usr/bin:/bin, and "          \
+      "PHP_FCGI_MAX_REQUESTS is 0: php-cgi would end by itself after 500 requests, where FcgiRecycle lets "  \
+      "nobody wait. There are also FCGIPM_POOL, the name of the block, and FCGIPM_WORKER, a mark by which "  \
+      "the manager knows its "                                                                               \
       "processes. Variables of a request are not set here: httpd's SetEnv and SetEnvIf do that.")            \
     X("FcgiProcesses", NULL, COUNT, processes_min, 0, 256, "1", NULL, "min", 1,                              \
       "Processes that are always there. With 0 they start with the first request and end after idle.")       \

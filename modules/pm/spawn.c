@@ -19,7 +19,10 @@
 
 #define FCGIPM_SPAWN_ENV_MAX 1024
 
-static const char *const default_path = "PATH=/usr/local/bin:/usr/bin:/bin";
+/* php-cgi ends by itself after 500 requests if nobody says otherwise, whoever waits; FcgiRecycle has its
+ * successor ready before. */
+static const char *const defaults[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "PHP_FCGI_MAX_REQUESTS=0"};
+#define DEFAULTS (sizeof defaults / sizeof *defaults)
 
 static const char *program_directory(const char *program, apr_pool_t *pool)
 {
@@ -28,12 +31,36 @@ static const char *program_directory(const char *program, apr_pool_t *pool)
     return slash && slash != program ? apr_pstrmemdup(pool, program, (apr_size_t)(slash - program)) : "/";
 }
 
+static bool same_name(const char *entry, const char *other)
+{
+    size_t len = strcspn(entry, "=") + 1;
+
+    return !strncmp(entry, other, len);
+}
+
+static apr_array_header_t *environment(const fcgipm_setting_t *s, apr_pool_t *pool)
+{
+    apr_array_header_t *env = apr_array_make(pool, 8, sizeof(const char *));
+
+    for (int i = 0; s->env && i < s->env->nelts; i++)
+        APR_ARRAY_PUSH(env, const char *) = APR_ARRAY_IDX(s->env, i, const char *);
+    for (size_t k = 0; k < DEFAULTS; k++) {
+        int i = 0;
+
+        while (i < env->nelts && !same_name(defaults[k], APR_ARRAY_IDX(env, i, const char *)))
+            i++;
+        if (i == env->nelts)
+            APR_ARRAY_PUSH(env, const char *) = defaults[k];
+    }
+    APR_ARRAY_PUSH(env, const char *) = apr_pstrcat(pool, "FCGIPM_POOL=", s->name, NULL);
+    return env;
+}
+
 apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t *s,
                                const fcgipm_jail_host_t *host, apr_pool_t *pool, fcgipm_fault_t *fault)
 {
     const char **argv = apr_pcalloc(pool, sizeof(char *) * ((size_t)s->command->nelts + 1));
     const struct passwd *pw;
-    bool has_path = false;
     apr_status_t rv;
 
     memcpy(argv, s->command->elts, sizeof(char *) * (size_t)s->command->nelts);
@@ -41,16 +68,7 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
     plan->directory = s->directory && !s->suexec ? s->directory : program_directory(argv[0], pool);
     plan->mark_prefix = s->suexec ? FCGIPM_SUEXEC_MARK : "";
     plan->umask = s->umask;
-    plan->env = apr_array_make(pool, 8, sizeof(const char *));
-    for (int i = 0; s->env && i < s->env->nelts; i++) {
-        const char *entry = APR_ARRAY_IDX(s->env, i, const char *);
-
-        has_path = has_path || !strncmp(entry, "PATH=", 5);
-        APR_ARRAY_PUSH(plan->env, const char *) = entry;
-    }
-    if (!has_path)
-        APR_ARRAY_PUSH(plan->env, const char *) = default_path;
-    APR_ARRAY_PUSH(plan->env, const char *) = apr_pstrcat(pool, "FCGIPM_POOL=", s->name, NULL);
+    plan->env = environment(s, pool);
     plan->jail = fcgipm_jail_of(s);
     plan->setting = s;
     rv = plan->jail->prepare(&plan->cell, s, host, fault);
