@@ -114,4 +114,26 @@ EOC
     is $h->get('/old')->{status}, 200, 'who is asked for starts again';
     $h->stop;
 };
+subtest 'FcgiUserMemory' => sub {
+    plan skip_all => 'needs root' if $>;
+    my $h = Fcgipm->httpd(loglevel => 'info', conf => <<"EOC");
+FcgiUserMemory 60M
+@{[map { "<FcgiServer $_->[0]>\n    FcgiCommand $actor\n    FcgiProcesses 0 2\n    FcgiUser $_->[1]\n</FcgiServer>\n" } [old => 'nobody'], [new => 'nobody'], [other => 'daemon']]}
+FcgiMinUid 1
+FcgiMinGid 1
+$status@{[locations(qw(old new other))]}
+EOC
+    is $h->get('/other?leak=40')->{status}, 200, 'another user has 40 MB';
+    my ($other) = $h->workers('other');
+    is $h->get('/old?leak=40')->{status}, 200, 'the one pool has 40 MB';
+    my ($old) = $h->workers('old');
+    is $h->get('/new?leak=40')->{status}, 200, 'the other of the same user, too';
+    my ($new) = $h->workers('new');
+    ok $h->wait_log(qr/FPM0374: pool old slot 0 pid $old: evicted, idle for \d+ s: all processes of user nobody use \d+M \(FcgiUserMemory 60M\)/, 25), 'his longest unused one goes';
+    wait_for { scalar(() = $h->workers('old')) == 0 } 5, 'it has gone';
+    is_deeply [$h->workers('new')], [$new], 'the other stays';
+    is_deeply [$h->workers('other')], [$other], '... and what is not his';
+    is $h->get('/old')->{status}, 200, 'who is asked for starts again';
+    $h->stop;
+};
 done_testing;

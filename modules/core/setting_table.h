@@ -298,6 +298,10 @@
       "Most processes of all applications of one user together (FcgiUser, or what a template finds), "       \
       "whatever pools they are in; 0: no limit. When one more is needed, his own idle process that was "     \
       "used longest ago ends for it; if all are busy, his requests wait.")                                   \
+    X("FcgiUserMemory", SIZE, user_memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "0", NULL, "size",               \
+      "The same as FcgiMemoryBudget for all processes of one user together (FcgiUser, or what a template "   \
+      "finds), whatever pools they are in: while they use more, idle ones of his end. Nobody stops what is " \
+      "busy: FcgiUserLimit memory= and FcgiLimit memory= do.")                                               \
     X("FcgiDemandPools", COUNT, demand_pools, 1, 6400, "6400", NULL, "number",                               \
       "Most pools at a time that were made on demand (<FcgiServerTemplate>, fcgipm-script). When one more "  \
       "is needed, the one that was used longest ago and does nothing goes; by itself one goes when its "     \

@@ -84,7 +84,9 @@ typedef struct fcgipm_watched {
 
 /* An account that pools run as, for what holds over all of them. Lives as long as the manager. */
 typedef struct fcgipm_account {
+    const char *name;
     uint32_t processes; /* as of this turn */
+    uint64_t memory;    /* PSS when it was last measured */
 } fcgipm_account_t;
 
 struct fcgipm_app {

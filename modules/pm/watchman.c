@@ -47,7 +47,10 @@ static bool watch_files(fcgipm_manager_t *m)
 
 static bool wants_memory(const fcgipm_manager_t *m, const fcgipm_app_t *app)
 {
-    return m->world->global.memory_bytes || app->setting->recycle_memory_bytes;
+    const fcgipm_global_t *global = &m->world->global;
+
+    return global->memory_bytes || app->setting->recycle_memory_bytes ||
+           (global->user_memory_bytes && app->account);
 }
 
 static size_t list_sessions(const fcgipm_manager_t *m, fcgipm_memory_t *list)
@@ -84,12 +87,25 @@ static const fcgipm_memory_t *find_session(const fcgipm_memory_t *list, size_t c
     return low < count && list[low].session == pid ? &list[low] : NULL;
 }
 
+static void each_account(fcgipm_manager_t *m, void (*act)(fcgipm_manager_t *m, fcgipm_account_t *account))
+{
+    for (apr_hash_index_t *i = m->users ? apr_hash_first(NULL, m->users) : NULL; i; i = apr_hash_next(i))
+        act(m, apr_hash_this_val(i));
+}
+
+static void forget_memory(fcgipm_manager_t *m, fcgipm_account_t *account)
+{
+    (void)m;
+    account->memory = 0;
+}
+
 static void measure(fcgipm_manager_t *m)
 {
     size_t count = list_sessions(m, NULL);
     fcgipm_memory_t *list = count ? malloc(count * sizeof *list) : NULL;
 
     m->memory = 0;
+    each_account(m, forget_memory);
     if (!list)
         return;
     list_sessions(m, list);
@@ -103,6 +119,8 @@ static void measure(fcgipm_manager_t *m)
                 continue;
             w->memory = found->bytes;
             m->memory += found->pss;
+            if (m->apps[i]->account)
+                m->apps[i]->account->memory += found->pss;
             fcgipm_atom_put(&m->board->slot[w->row].memory, found->bytes);
         }
     free(list);
@@ -159,6 +177,7 @@ static void evict(fcgipm_manager_t *m, const fcgipm_account_t *account, uint32_t
                    "pool %s slot %u pid %d: evicted, idle for %d s: %s", w->app->setting->name, w->slot,
                    (int)w->pid, (int)((m->now - list[i].used_us) / 1000000), why);
         fcgipm_worker_drain(w, FCGIPM_LEAVE_EVICTED, why);
+        m->memory -= w->memory < m->memory ? w->memory : m->memory; /* for the next budget */
     }
     free(list);
 }
@@ -196,7 +215,8 @@ fcgipm_account_t *fcgipm_watchman_account(fcgipm_manager_t *m, const fcgipm_sett
         m->users = apr_hash_make(m->pool);
     if (!(account = apr_hash_get(m->users, s->user, APR_HASH_KEY_STRING))) {
         account = apr_pcalloc(m->pool, sizeof *account);
-        apr_hash_set(m->users, apr_pstrdup(m->pool, s->user), APR_HASH_KEY_STRING, account);
+        account->name = apr_pstrdup(m->pool, s->user);
+        apr_hash_set(m->users, account->name, APR_HASH_KEY_STRING, account);
     }
     return account;
 }
@@ -255,10 +275,29 @@ static bool over_budget(const fcgipm_manager_t *m)
     return m->world->global.memory_bytes && m->memory > m->world->global.memory_bytes;
 }
 
+static bool user_over_budget(const fcgipm_manager_t *m, const fcgipm_account_t *account)
+{
+    return account && m->world->global.user_memory_bytes &&
+           account->memory > m->world->global.user_memory_bytes;
+}
+
+static void keep_users_budget(fcgipm_manager_t *m, fcgipm_account_t *account)
+{
+    char why[160];
+
+    if (!user_over_budget(m, account))
+        return;
+    snprintf(why, sizeof why, "all processes of user %.60s use %lluM (FcgiUserMemory %lluM)", account->name,
+             (unsigned long long)(account->memory >> 20),
+             (unsigned long long)(m->world->global.user_memory_bytes >> 20));
+    evict(m, account, 0, account->memory - m->world->global.user_memory_bytes, why);
+}
+
 static void keep_budget(fcgipm_manager_t *m)
 {
     char why[128];
 
+    each_account(m, keep_users_budget);
     if (!over_budget(m))
         return;
     snprintf(why, sizeof why, "all processes use %lluM (FcgiMemoryBudget %lluM)",
@@ -281,7 +320,8 @@ uint32_t fcgipm_watchman_room(const fcgipm_app_t *app, bool *of_user)
 
     *of_user = users < room;
     /* Short of memory, a pool that has a process does with it. */
-    if (over_budget(m) && (fcgipm_app_count(app, FCGIPM_SLOT_READY) || app->needed_us == 0))
+    if ((over_budget(m) || user_over_budget(m, app->account)) &&
+        (fcgipm_app_count(app, FCGIPM_SLOT_READY) || app->needed_us == 0))
         return 0;
     return *of_user ? users : room;
 }
@@ -323,7 +363,7 @@ static int64_t due(const fcgipm_manager_t *m, int64_t *at, int64_t every, bool *
 
 static bool any_memory(const fcgipm_manager_t *m)
 {
-    if (m->world->global.memory_bytes)
+    if (m->world->global.memory_bytes || (m->world->global.user_memory_bytes && m->users))
         return true;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i] && m->apps[i]->setting->recycle_memory_bytes)
