@@ -20,7 +20,7 @@ typedef struct way {
     struct stat file;
     uint32_t dir_owner[DEPTH_MAX];
     unsigned depth;
-    bool open_dir; /* others may write to one of them */
+    mode_t open_dirs; /* S_IWGRP, S_IWOTH: who else may write to one of them */
 } way_t;
 
 static apr_status_t refuse(fcgipm_fault_t *fault, const char *path, const char *what)
@@ -56,7 +56,18 @@ static apr_status_t note_dir(way_t *way, int fd, const char *path, fcgipm_fault_
     if (fstat(fd, &st) < 0 || way->depth == DEPTH_MAX)
         return refuse(fault, path, "its path is too deep");
     way->dir_owner[way->depth++] = st.st_uid;
-    way->open_dir = way->open_dir || (st.st_mode & S_IWOTH);
+    way->open_dirs |= st.st_mode & (S_IWGRP | S_IWOTH);
+    return APR_SUCCESS;
+}
+
+/* Where it begins. Whose it is does not matter: it is the administrator's. */
+static apr_status_t note_top(way_t *way, int fd, const char *below, fcgipm_fault_t *fault)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return refuse(fault, below, strerror(errno));
+    way->open_dirs |= st.st_mode & (S_IWGRP | S_IWOTH);
     return APR_SUCCESS;
 }
 
@@ -95,6 +106,7 @@ static apr_status_t walk(way_t *way, int fd, const char *path, const char *rest,
 static apr_status_t go_down(way_t *way, const char *path, const char *below, fcgipm_fault_t *fault)
 {
     size_t len = strlen(below);
+    apr_status_t rv;
     int fd;
 
     memset(way, 0, sizeof *way);
@@ -104,14 +116,32 @@ static apr_status_t go_down(way_t *way, const char *path, const char *below, fcg
         return fcgipm_fault_set(fault, APR_EACCES, "file", "%s: not below %s", path, below);
     if ((fd = open(below, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
         return refuse(fault, below, strerror(errno));
-    return walk(way, fd, path, path + len + 1, fault);
+    if ((rv = note_top(way, fd, below, fault)) == APR_SUCCESS)
+        return walk(way, fd, path, path + len + 1, fault);
+    close(fd);
+    return rv;
+}
+
+/* An access list shows as rights of the group. */
+static apr_status_t refuse_writers(const way_t *way, mode_t who, const char *path, fcgipm_fault_t *fault)
+{
+    if (way->file.st_mode & who & S_IWOTH)
+        return refuse(fault, path, "others may write to it (chmod o-w)");
+    if (way->open_dirs & who & S_IWOTH)
+        return refuse(fault, path, "others may write to a directory in its path (chmod o-w)");
+    if (way->file.st_mode & who & S_IWGRP)
+        return refuse(fault, path, "its group may write to it (chmod g-w)");
+    if (way->open_dirs & who & S_IWGRP)
+        return refuse(fault, path, "the group of a directory in its path may write to that (chmod g-w)");
+    return APR_SUCCESS;
 }
 
 apr_status_t fcgipm_owner_plain(const char *path, const char *below, fcgipm_fault_t *fault)
 {
     way_t way;
+    apr_status_t rv = go_down(&way, path, below, fault);
 
-    return go_down(&way, path, below, fault);
+    return rv == APR_SUCCESS ? refuse_writers(&way, S_IWOTH, path, fault) : rv;
 }
 
 apr_status_t fcgipm_owner_of(uint32_t *uid, const char *path, const char *below, fcgipm_fault_t *fault)
@@ -119,12 +149,8 @@ apr_status_t fcgipm_owner_of(uint32_t *uid, const char *path, const char *below,
     way_t way;
     apr_status_t rv = go_down(&way, path, below, fault);
 
-    if (rv != APR_SUCCESS)
+    if (rv != APR_SUCCESS || (rv = refuse_writers(&way, S_IWGRP | S_IWOTH, path, fault)) != APR_SUCCESS)
         return rv;
-    if (way.file.st_mode & S_IWOTH)
-        return refuse(fault, path, "others may write to it");
-    if (way.open_dir)
-        return refuse(fault, path, "others may write to a directory in its path");
     for (unsigned i = 0; i < way.depth; i++)
         if (way.dir_owner[i] != 0 && way.dir_owner[i] != way.file.st_uid)
             return refuse(fault, path, "a directory in its path belongs to neither its owner nor root");

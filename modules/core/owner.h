@@ -15,10 +15,11 @@
 #include "core/fault.h"
 
 /* The owner of the regular file `path`, which lies below `below` (both full paths; `below` itself may contain
- * symbolic links, it is the administrator's). Each directory on the way belongs to the owner or to root, and
- * nobody else may write to it or to the file. APR_SUCCESS, or a fault that says what is wrong. Any thread. */
+ * symbolic links, and belong to anybody, it is the administrator's). Each directory on the way belongs to the
+ * owner or to root, and neither a group nor others may write to it, to `below` or to the file: as suexec has
+ * it. APR_SUCCESS, or a fault that says what is wrong. Any thread. */
 apr_status_t fcgipm_owner_of(uint32_t *uid, const char *path, const char *below, fcgipm_fault_t *fault);
-/* The same way down for a file whose owner does not matter. */
+/* The same way down for a file whose owner does not matter; a group may write there. */
 apr_status_t fcgipm_owner_plain(const char *path, const char *below, fcgipm_fault_t *fault);
 
 /* "/home/%{user}/www": what stands in `path` for %{user}, one name of a directory; what follows is at or

@@ -48,8 +48,9 @@
       "that this directive of mod_suexec names for the virtual host (mod_suexec itself is not needed for "   \
       "it). Path: a name in the file's path, as the second word says. Server: httpd's own User, in a pool "  \
       "for each virtual host. Owner and Path need a file (not <Location>), and no symbolic link may be in "  \
-      "its path; with Owner each directory of it below below= belongs to the owner or to root, and others "  \
-      "may write to none of it.")                                                                            \
+      "its path. With Owner each directory of it below below= belongs to the owner or to root, and neither " \
+      "a group nor others may write to the file, to one of these directories or to below= itself, as "       \
+      "suexec has it (access lists show as rights of the group). With Path others may not.")                 \
     X("FcgiUserFrom", NULL, STRING, user_path, 0, 0, NULL, NULL, "[/path/%{user}/path]", 1,                  \
       "With Path: where the user's name stands, and where below it the files are.")                          \
     X("FcgiUserFrom", "below", STRING, user_below, 0, 0, NULL, NULL, "below=/path", 1,                       \

@@ -136,12 +136,40 @@ static void way_down(void **state)
                      APR_SUCCESS); /* the admin's */
     file("d/e/open", 0666, own);
     assert_int_equal(fcgipm_owner_of(&uid, in("d/e/open"), dir, &fault), APR_EACCES);
-    assert_int_equal(fcgipm_owner_plain(in("d/e/open"), dir, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_owner_plain(in("d/e/open"), dir, &fault), APR_EACCES);
     directory("d/open", 01777, own);
     directory("d/open/deep", 0755, own);
     file("d/open/deep/x", 0644, own);
     assert_int_equal(fcgipm_owner_of(&uid, in("d/open/deep/x"), dir, &fault), APR_EACCES);
     assert_non_null(strstr(fault.sentence, "others may write"));
+    assert_int_equal(fcgipm_owner_plain(in("d/open/deep/x"), dir, &fault), APR_EACCES);
+}
+
+/* suexec refuses what a group can write, too: it need not be the owner's alone. */
+static void groups(void **state)
+{
+    fcgipm_fault_t fault;
+    uint32_t uid;
+    uid_t own = geteuid() == 0 ? 1001 : geteuid();
+
+    (void)state;
+    directory("d", 0755, own);
+    directory("d/g", 0775, own);
+    file("d/x", 0664, own);
+    file("d/g/x", 0644, own);
+    file("d/y", 0644, own);
+    assert_int_equal(fcgipm_owner_of(&uid, in("d/x"), dir, &fault), APR_EACCES);
+    assert_non_null(strstr(fault.sentence, "its group may write to it"));
+    assert_int_equal(fcgipm_owner_of(&uid, in("d/g/x"), dir, &fault), APR_EACCES);
+    assert_non_null(strstr(fault.sentence, "group of a directory"));
+    assert_int_equal(fcgipm_owner_plain(in("d/x"), dir, &fault), APR_SUCCESS);
+    assert_int_equal(fcgipm_owner_plain(in("d/g/x"), dir, &fault), APR_SUCCESS);
+    /* The top of the way: who can write there can exchange what is below it. */
+    assert_int_equal(fcgipm_owner_of(&uid, in("d/g/x"), in("d/g"), &fault), APR_EACCES);
+    assert_int_equal(fcgipm_owner_of(&uid, in("d/y"), in("d"), &fault), APR_SUCCESS);
+    assert_int_equal(chmod(in("d"), 0757), 0);
+    assert_int_equal(fcgipm_owner_of(&uid, in("d/y"), in("d"), &fault), APR_EACCES);
+    assert_int_equal(fcgipm_owner_plain(in("d/y"), in("d"), &fault), APR_EACCES);
 }
 
 static void owners(void **state)
@@ -167,6 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(patterns),
         cmocka_unit_test_setup_teardown(way_down, setup, teardown),
+        cmocka_unit_test_setup_teardown(groups, setup, teardown),
         cmocka_unit_test_setup_teardown(owners, setup, teardown),
     };
 
