@@ -12,8 +12,10 @@
 #include "core/owner.h"
 #include "share/wake.h"
 
-#define SPARE_SLOTS 2  /* as share/world.c: new workers can start before old ones leave */
-#define HOPS_MAX    64 /* a chain that is longer than this is somebody's scribbling */
+#define SPARE_SLOTS 2 /* as share/world.c: new workers can start before old ones leave */
+/* A chain that is longer is somebody's scribbling. Not less: who may name programs can choose names that
+ * share a chain, and must not push another one's pool out of sight by that. */
+#define HOPS_MAX FCGIPM_DEMAND_MAX
 
 /* --- what it is for --- */
 
@@ -238,7 +240,7 @@ bool fcgipm_demand_find(const fcgipm_board_t *board, const fcgipm_demand_t *what
     uint64_t key = fcgipm_demand_key(what);
     uint32_t next = fcgipm_atom_get(&board->chain[key % FCGIPM_DEMAND_CHAINS]);
 
-    for (int hop = 0; hop < HOPS_MAX && next > 0 && next <= FCGIPM_DEMAND_MAX; hop++) {
+    for (uint32_t hop = 0; hop < HOPS_MAX && next > 0 && next <= FCGIPM_DEMAND_MAX; hop++) {
         const fcgipm_board_demand_t *row = &board->demand[next - 1];
         uint32_t index = FCGIPM_POOLS_STATIC + next - 1;
 

@@ -470,6 +470,14 @@ static void demand_pools(void **state)
     assert_int_equal(life, 3);
     pthread_join(thread, NULL);
     assert_int_equal(fcgipm_lease_demand(links[1], &ask, 0, &pool, &life, &fault), APR_SUCCESS);
+    /* However many share its chain: names can be chosen so. */
+    for (uint32_t row = 10; row < 400; row++)
+        fcgipm_atom_set(&board->demand[row].next, row == 10 ? 6 : row);
+    fcgipm_atom_set(&board->chain[fcgipm_demand_key(&ask.what) % FCGIPM_DEMAND_CHAINS], 400);
+    assert_int_equal(fcgipm_lease_demand(links[1], &ask, 0, &pool, &life, &fault), APR_SUCCESS);
+    /* One that is written over so that it has no end has an end. */
+    fcgipm_atom_set(&board->demand[10].next, 400);
+    assert_int_equal(fcgipm_lease_demand(links[1], &ask, 0, &pool, &life, &fault), APR_TIMEUP);
     /* The whole of it is compared, not its hash. */
     assert_true(fcgipm_demand_set(&other.what, FCGIPM_DEMAND_SCRIPT, 0, 0, "/srv/b.cgi"));
     fcgipm_atom_set(&board->pool[pool].key, fcgipm_demand_key(&other.what));
