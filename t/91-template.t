@@ -90,6 +90,16 @@ subtest 'the owner of the file' => sub {
     is who($h, "/srv/$bob/www/hard.app?do=pid"), 403, 'a second name of another\'s file in his directory';
     spit("$srv/$bob/www/open.app", '', $bob, 0666);
     is who($h, "/srv/$bob/www/open.app?do=pid"), 403, 'a file that all may write';
+    spit("$srv/$bob/www/group.app", '', $bob, 0664);
+    is who($h, "/srv/$bob/www/group.app?do=pid"), 403, 'a file that its group may write';
+    dirs($bob, "$srv/$bob/www/group");
+    chmod 02775, "$srv/$bob/www/group";
+    spit("$srv/$bob/www/group/x.app", '', $bob);
+    is who($h, "/srv/$bob/www/group/x.app?do=pid"), 403, '... in a directory that its group may write';
+    ok $h->log_has(qr/FPM0701: template own: .*the group of a directory in its path may write to that \(chmod g-w\)/), 'and the log says what to do';
+    chmod 0775, $srv;
+    is who($h, "/srv/$bob/www/x.app?do=pid"), 403, '... nor below= itself';
+    chmod 0755, $srv;
     dirs($bob, "$srv/$bob/www/open");
     chmod 0777, "$srv/$bob/www/open";
     spit("$srv/$bob/www/open/x.app", '', $bob);
@@ -104,7 +114,7 @@ subtest 'the owner of the file' => sub {
     is who($h, '/srv/nobodys.app?do=pid'), 403, 'one of no account';
     is $h->get("/srv/$bob/www/none.app")->{status}, 404, 'none';
     my @why = $h->log =~ /FPM0701: template own: (.*?)(?:, referer|$)/mg;
-    is scalar @why, 9, 'and the log says why' or diag join "\n", @why;
+    is scalar @why, 12, 'and the log says why' or diag join "\n", @why;
     is_deeply {map { $_ => pid_at($h, "/srv/$_/www/x.app?do=pid") } @users}, \%pid, 'the processes are the same';
 
     # The file's owner changes while the pool is there.
@@ -246,6 +256,29 @@ subtest 'forged messages' => sub {
     $h->stop;
 };
 
+# Nor may it have one virtual host's own command run as another one's user.
+subtest 'forged messages: virtual hosts' => sub {
+    my $vhost = sub { my ($user, $more) = @_; return "<VirtualHost *:\@PORT\@>\n$more    ServerName $user.test\n    SuexecUserGroup $user $user\n    DocumentRoot \"\@ROOT\@/htdocs\"\n</VirtualHost>\n" };
+    my $h = Fcgipm->httpd(loglevel => 'warn fcgipm:debug', expect_log => [qr/FPM0430/], conf => $status
+        . $vhost->($alice, "    <FcgiServerTemplate hers>\n        FcgiCommand $actor\n        FcgiUserFrom SuexecUserGroup\n    </FcgiServerTemplate>\n    <Location \"/app\">\n        FcgiPass hers\n    </Location>\n")
+        . $vhost->($bob, ''));
+    my $port = $h->port;
+    my $s = childs_socket($h);
+    ok $s, 'the test has the socket of a child' or do { $h->stop; return };
+    # (ServerName stands behind the block, so the block's own key does not have it.)
+    my %said = (block => block_key(":$port", 'hers'));
+    my $say = sub { my $m = forge(%said, @_); wait_for { defined send $s, $m, 0 } 10, 'it can be sent' };
+    $say->(site => site_key("$bob.test:$port", $bob, $bob));
+    ok $h->wait_log(qr/FPM0430: .*the template hers is another virtual host's/, 5), 'another virtual host\'s template';
+    is_deeply [names($h)], [], 'is not its';
+    $say->(site => site_key("$alice.test:$port", $alice, $alice));
+    wait_for { names($h) } 10, 'its own is';
+    is_deeply [names($h)], ["hers:$alice"], 'as its user';
+    like $h->raw("GET /app?do=pid HTTP/1.0\r\nHost: $alice.test\r\n\r\n"), qr/^HTTP\/1.1 200/, 'and a request is served by it';
+    close $s;
+    $h->stop;
+};
+
 subtest 'the virtual host' => sub {
     my $vhost = sub { my ($name, $more) = @_; return "<VirtualHost *:\@PORT\@>\n    ServerName $name.test\n    DocumentRoot \"\@ROOT\@/htdocs\"\n    <Location \"/app\">\n        FcgiPass php\n    </Location>\n$more</VirtualHost>\n" };
     my $h = Fcgipm->httpd(expect_log => [qr/FPM0701: template php: the virtual host has no SuexecUserGroup/, qr/FPM0701: .*smallest allowed/, qr/FPM0701: .*there is no user/], conf => $status . <<"EOC"
@@ -287,6 +320,12 @@ subtest 'the path' => sub {
     is who($h, "/srv/$alice/out.app?do=pid"), 403, 'beside the place';
     symlink "$srv/$alice/www", "$srv/$bob/www/dir";
     is who($h, "/srv/$bob/www/dir/x.app?do=pid"), 403, 'through a link';
+    chmod 0664, "$srv/$alice/www/bobs.app";
+    is who($h, "/srv/$alice/www/bobs.app?do=pid"), $alice, 'or its group writes it';
+    dirs($alice, "$srv/$alice/www/uploads");
+    chmod 0777, "$srv/$alice/www/uploads";
+    spit("$srv/$alice/www/uploads/x.app", '', $bob);
+    is who($h, "/srv/$alice/www/uploads/x.app?do=pid"), 403, 'but what anybody may put there is nobody\'s';
     dirs(undef, "$srv/$_", "$srv/$_/www") for qw(root daemon nobodyatall);
     spit("$srv/$_/www/x.app") for qw(root daemon nobodyatall);
     is who($h, "/srv/$_/www/x.app?do=pid"), 403, "$_: none" for qw(root daemon nobodyatall);

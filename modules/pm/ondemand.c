@@ -414,6 +414,7 @@ static bool script_ok(const char *path)
 static apr_status_t what_is_asked(fcgipm_manager_t *m, fcgipm_demand_t *what, const fcgipm_msg_t *msg,
                                   fcgipm_fault_t *fault)
 {
+    const fcgipm_world_site_t *site;
     const fcgipm_world_template_t *t;
 
     if (msg->type == FCGIPM_MSG_SCRIPT) {
@@ -425,8 +426,12 @@ static apr_status_t what_is_asked(fcgipm_manager_t *m, fcgipm_demand_t *what, co
     t = apr_hash_get(m->templates, &msg->block, sizeof msg->block);
     if (!t)
         return fcgipm_fault_set(fault, APR_ENOENT, "template", "there is no such template");
-    return fcgipm_demand_of(what, t, apr_hash_get(m->sites, &msg->site, sizeof msg->site),
-                            msg->path_len ? msg->path : NULL, fault);
+    /* Else one virtual host's own command could be had with another's user. */
+    site = apr_hash_get(m->sites, &msg->site, sizeof msg->site);
+    if (*t->vhost && (!site || strcmp(site->vhost, t->vhost)))
+        return fcgipm_fault_set(fault, APR_EACCES, "template", "the template %s is another virtual host's",
+                                t->setting->name);
+    return fcgipm_demand_of(what, t, site, msg->path_len ? msg->path : NULL, fault);
 }
 
 static bool too_many(fcgipm_manager_t *m)

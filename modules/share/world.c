@@ -274,6 +274,7 @@ static void append_template(apr_array_header_t *out, const fcgipm_world_template
 {
     append(out, &t->key, sizeof t->key);
     append(out, &t->fingerprint, sizeof t->fingerprint);
+    append_text(out, t->vhost ? t->vhost : "");
     fcgipm_setting_write(t->setting, out);
 }
 
@@ -371,7 +372,9 @@ static apr_status_t read_template(fcgipm_world_t *world, const unsigned char **i
     fcgipm_world_template_t *t = apr_array_push(world->templates);
     apr_status_t rv;
 
-    if (!take(in, end, &t->key, sizeof t->key) || !take(in, end, &t->fingerprint, sizeof t->fingerprint))
+    memset(t, 0, sizeof *t);
+    if (!take(in, end, &t->key, sizeof t->key) || !take(in, end, &t->fingerprint, sizeof t->fingerprint) ||
+        !take_text(in, end, &t->vhost, pool) || !t->vhost)
         return fcgipm_fault_set(fault, APR_EINVAL, "configuration", "template %d is not readable",
                                 world->templates->nelts);
     t->setting = apr_pcalloc(pool, sizeof *t->setting);

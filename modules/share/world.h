@@ -12,7 +12,7 @@
 #include "core/setting.h"
 #include "share/layout.h"
 
-#define FCGIPM_WORLD_VERSION 5u
+#define FCGIPM_WORLD_VERSION 6u
 #define FCGIPM_NO_POOL       UINT32_MAX /* an index: there was no room */
 
 typedef struct fcgipm_world_pool {
@@ -26,6 +26,7 @@ typedef struct fcgipm_world_pool {
 /* A <FcgiServerTemplate>, or a command that FcgiAllowWrapper allows. */
 typedef struct fcgipm_world_template {
     uint64_t key, fingerprint;
+    const char *vhost;         /* the one that may name it; "" or NULL: each */
     fcgipm_setting_t *setting; /* setting->user_from is not FCGIPM_USER_SAID */
 } fcgipm_world_template_t;
 

@@ -591,9 +591,12 @@ static apr_status_t compile_templates(fcgipm_world_t *world, server_rec *s, apr_
 
     for (int i = 0; i < pools->nelts; i++) {
         const fcgipm_pool_conf_t *pool = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
+        fcgipm_world_template_t model = pool->model;
 
-        if (!pool->model.setting)
+        if (!model.setting)
             continue;
+        /* (When the block was read ServerName may have stood below it.) */
+        model.vhost = fcgipm_directive_vhost(ptemp, pool->server);
         if (apr_hash_get(keys, &pool->model.key, sizeof pool->model.key))
             return fcgipm_fault_set(
                 fault, APR_EINVAL, "configuration",
@@ -601,7 +604,7 @@ static apr_status_t compile_templates(fcgipm_world_t *world, server_rec *s, apr_
                 "ServerName and port; give one of them another name",
                 pool->place, pool->setting->name);
         apr_hash_set(keys, &pool->model.key, sizeof pool->model.key, pool);
-        APR_ARRAY_PUSH(world->templates, fcgipm_world_template_t) = pool->model;
+        APR_ARRAY_PUSH(world->templates, fcgipm_world_template_t) = model;
     }
     for (; s && world->templates->nelts; s = s->next)
         APR_ARRAY_PUSH(world->sites, fcgipm_world_site_t) = *fcgipm_directive_site(guard_pconf, s);

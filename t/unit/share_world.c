@@ -397,7 +397,11 @@ static void make_world(fcgipm_world_t *w)
     t->user_from = FCGIPM_USER_OWNER;
     t->user_below = "/srv";
     APR_ARRAY_PUSH(w->templates, fcgipm_world_template_t) = (fcgipm_world_template_t){
-        .key = fcgipm_setting_key(t), .fingerprint = fcgipm_setting_fingerprint(t), .setting = t};
+
+        .key = fcgipm_setting_key(t),
+        .fingerprint = fcgipm_setting_fingerprint(t),
+        .vhost = "a:80",
+        .setting = t};
     w->sites = apr_array_make(pool, 2, sizeof(fcgipm_world_site_t));
     fcgipm_world_site_t main_site = {.vhost = ""}, site = {.vhost = "a:80", .user = "alice", .group = "web"};
     main_site.key = fcgipm_world_site_key(&main_site);
@@ -414,6 +418,7 @@ static void same_templates(const fcgipm_world_t *a, const fcgipm_world_t *b)
         const fcgipm_world_template_t *p = &APR_ARRAY_IDX(a->templates, i, fcgipm_world_template_t);
         const fcgipm_world_template_t *q = &APR_ARRAY_IDX(b->templates, i, fcgipm_world_template_t);
 
+        assert_string_equal(p->vhost, q->vhost);
         assert_true(p->key == q->key && p->fingerprint == q->fingerprint);
         assert_true(fcgipm_setting_fingerprint(q->setting) == p->fingerprint);
     }
