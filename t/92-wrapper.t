@@ -146,6 +146,36 @@ subtest 'they go' => sub {
 };
 $h->stop;
 
+subtest 'beside FcgiCompat' => sub {
+    $h = Fcgipm->httpd(expect_log => [qr/FPM0703/], conf => <<"EOC");
+FcgiCompat On
+FcgiAllowWrapper "$actor ours"
+<Directory "\@ROOT\@/htdocs">
+    Options +ExecCGI
+    AllowOverride FileInfo
+    FcgiWrapper "$actor  ours" .own virtual
+    FcgiWrapper "$actor old" .old
+    AddHandler fcgid-script .old
+</Directory>
+<Directory "\@ROOT\@/htdocs/no">
+    Options -ExecCGI
+</Directory>
+EOC
+    my $docs = $h->root . '/htdocs';
+    dirs(undef, "$docs/no", "$docs/ht");
+    spit("$docs/$_", "text\n") for qw(x.own x.old no/x.own ht/x.new);
+    spit("$docs/ht/.htaccess", qq{FcgiWrapper "$actor ours" .new\n});
+    is command('/x.own?do=pid'), "$actor ours ", 'FcgiWrapper with a command that is allowed is this one';
+    is command('/not-there.own?do=pid'), "$actor ours ", '... virtual';
+    is at('/no/x.own?do=pid'), 'status 403', '... not without ExecCGI';
+    is command('/x.old?do=pid'), "$actor old ", 'with another one it is FcgidWrapper';
+    is command('/ht/x.new?do=pid'), "$actor ours ", 'and in .htaccess this one';
+    $h->stop;
+    my ($code, $said) = Fcgipm->configtest(conf => qq{FcgiCompat On\n<Location "/x">\nFcgiWrapper "$actor x" .x\n</Location>\nFcgiAllowWrapper "$actor x"\n});
+    isnt $code, 0, 'FcgiAllowWrapper below FcgiWrapper is refused';
+    like $said, qr/FcgiWrapper at .*httpd\.conf:\d+ stands above it.*write FcgiAllowWrapper first, or FcgidWrapper there/, '... and why';
+};
+
 subtest 'wrong ones are refused' => sub {
     my $wrong = sub {
         my ($lines, $like) = @_;

@@ -365,7 +365,9 @@
       "FcgiWrapper \"command [argument ...]\" [.extension ...] [virtual]", "",                               \
       "Files with one of these endings (without any: all) are answered by this command, which "              \
       "FcgiAllowWrapper must allow, word for word. Needs Options ExecCGI. virtual: the file need not be "    \
-      "there. SetHandler, FcgiPass or FcgiPass None further inside ends it.")                                \
+      "there. SetHandler, FcgiPass or FcgiPass None further inside ends it. With FcgiCompat On, outside of " \
+      ".htaccess, this is so where FcgiAllowWrapper above it allows the command; with another command "      \
+      "FcgiWrapper is the old name of FcgidWrapper.")                                                        \
     X("FcgiPassEnv", "FcgiServer block", "FcgiPassEnv NAME ...", "",                                         \
       "Variables of httpd's own environment that the processes get, with the values they have when the "     \
       "configuration is read. One that is not set is skipped with a warning.")                               \

@@ -719,9 +719,10 @@ static const char *compat_directive(cmd_parms *cmd, void *dir, const char *args)
     }
 }
 
+/* FcgiAllowWrapper is a word that no old configuration has. */
 static bool old_wrapper(cmd_parms *cmd, void *dir, const char *args, const char **fault)
 {
-    bool old = compat_on && !in_htaccess(cmd);
+    bool old = compat_on && !in_htaccess(cmd) && !fcgipm_directive_allows(cmd, args);
 
     *fault = others_have(cmd->cmd->name) ? DECLINE_CMD : old ? compat_directive(cmd, dir, args) : NULL;
     return old || *fault;

@@ -32,7 +32,8 @@ typedef struct reference {
     server_rec *server;
     bool wrapper; /* pool: a command */
 } reference_t;
-static apr_array_header_t *references; /* pools named by FcgiPass, SetHandler, AddHandler */
+static apr_array_header_t *references;   /* pools named by FcgiPass, SetHandler, AddHandler */
+static apr_array_header_t *old_wrappers; /* of reference_t: FcgiWrapper as FcgidWrapper's old name */
 static bool scripts_named;
 static fcgipm_server_conf_t *main_conf; /* while the configuration is read */
 static fcgipm_setting_t *current;       /* inside <FcgiServer> */
@@ -46,6 +47,7 @@ static const char *kind_of(const fcgipm_setting_t *s)
 void fcgipm_directive_begin(apr_pool_t *pconf)
 {
     references = apr_array_make(pconf, 16, sizeof(reference_t));
+    old_wrappers = apr_array_make(pconf, 4, sizeof(reference_t));
     scripts_named = false;
     current = NULL;
 }
@@ -768,6 +770,30 @@ static fcgipm_setting_t *wrapper_setting(cmd_parms *cmd, const fcgipm_pool_conf_
     return s;
 }
 
+bool fcgipm_directive_allows(cmd_parms *cmd, const char *args)
+{
+    const fcgipm_server_conf_t *conf = fcgipm_directive_server(cmd->server);
+    const char *key = command_key(cmd->pool, ap_getword_conf(cmd->pool, &args));
+
+    return key && (apr_hash_get(conf->wrappers, key, APR_HASH_KEY_STRING) ||
+                   (main_conf && apr_hash_get(main_conf->wrappers, key, APR_HASH_KEY_STRING)));
+}
+
+/* Above this it was FcgidWrapper's, below it would be ours: nobody would find that out. */
+static const char *taken_before(const cmd_parms *cmd, const char *key)
+{
+    for (int i = 0; i < old_wrappers->nelts; i++) {
+        const reference_t *old = &APR_ARRAY_IDX(old_wrappers, i, reference_t);
+
+        if (!strcmp(old->pool, key) && (old->server == cmd->server || !cmd->server->is_virtual))
+            return apr_psprintf(cmd->pool,
+                                "FcgiWrapper at %s stands above it, where FcgiCompat takes it for the old "
+                                "name of FcgidWrapper; write FcgiAllowWrapper first, or FcgidWrapper there",
+                                old->place);
+    }
+    return NULL;
+}
+
 static const char *allow_wrapper(cmd_parms *cmd, void *dir, const char *command, const char *name)
 {
     fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
@@ -792,7 +818,7 @@ static const char *allow_wrapper(cmd_parms *cmd, void *dir, const char *command,
     if (apr_hash_get(conf->wrappers, key, APR_HASH_KEY_STRING))
         return apr_psprintf(cmd->pool, "FcgiAllowWrapper \"%s\": it is allowed already", command);
     s = wrapper_setting(cmd, template, command, key);
-    if ((fault = check_block(cmd, s, true)) ||
+    if ((fault = taken_before(cmd, key)) || (fault = check_block(cmd, s, true)) ||
         (fault = fcgipm_directive_add(cmd->pool, cmd->server, s, place_of(cmd))))
         return apr_psprintf(cmd->pool, "FcgiAllowWrapper \"%s\": %s", command, fault);
     apr_hash_set(conf->wrappers, key, APR_HASH_KEY_STRING,
@@ -814,8 +840,14 @@ static const char *wrapper_directive(cmd_parms *cmd, void *dir, const char *args
     const char *command, *fault;
     bool is_virtual = false;
 
-    if (wrapper_before && wrapper_before(cmd, dir, args, &fault))
+    if (wrapper_before && wrapper_before(cmd, dir, args, &fault)) {
+        if (!fault && !in_htaccess(cmd))
+            APR_ARRAY_PUSH(old_wrappers, reference_t) =
+                (reference_t){.pool = command_key(cmd->pool, ap_getword_conf(cmd->pool, &args)),
+                              .place = place_of(cmd),
+                              .server = cmd->server};
         return fault;
+    }
     command = command_key(cmd->pool, ap_getword_conf(cmd->pool, &args));
     if (!command)
         return "FcgiWrapper: write the command, with its arguments in quotes, then endings such as .php";

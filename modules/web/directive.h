@@ -104,8 +104,12 @@ const fcgipm_world_site_t *fcgipm_directive_site(apr_pool_t *pconf, server_rec *
 bool fcgipm_directive_scripts(void);
 /* While the configuration is read: they are wanted. */
 void fcgipm_directive_allow_scripts(void);
-/* web/compat: FCGIWrapper, outside of .htaccess, is the old name of FcgidWrapper where FcgiCompat is On, and
- * mod_fcgid's own where that is loaded. True: it was that, *fault is what the directive returns. */
+/* web/compat: FCGIWrapper, outside of .htaccess, is the old name of FcgidWrapper where FcgiCompat is On and
+ * no FcgiAllowWrapper above it allows the command, and mod_fcgid's own where that is loaded. True: it was
+ * that, *fault is what the directive returns. */
 typedef bool fcgipm_directive_before_fn(cmd_parms *cmd, void *dir, const char *args, const char **fault);
 void fcgipm_directive_wrapper_before(fcgipm_directive_before_fn *before);
+/* Has FcgiAllowWrapper so far allowed the command that FcgiWrapper's arguments begin with? While the
+ * configuration is read. */
+bool fcgipm_directive_allows(cmd_parms *cmd, const char *args);
 #endif
