@@ -22,6 +22,9 @@
 #define SLICE_US           500000 /* how often a waiter looks at its client and its pool */
 #define NEED_US            150000 /* how often it asks again while nothing starts */
 #define NEED_PAUSE_US      5000   /* of one child and pool, so that a full house does not flood the manager */
+#define ASK_MAX_US         400000 /* how often it asks for a pool that is not made */
+#define LOOK_US            2000   /* how often one without a thread looks whether it is, ... */
+#define LOOK_MAX_US        250000 /* ... at first and at last */
 #define LINGER_US          2000000
 #define LINGER_MAX_US      60000000
 #define STREAK_MAX         16
@@ -1018,30 +1021,36 @@ static apr_status_t ask_for(const fcgipm_link_t *link, const fcgipm_lease_ask_t 
     return fcgipm_msg_send(link->env.requests_fd, &msg);
 }
 
-apr_status_t fcgipm_lease_demand(fcgipm_link_t *link, const fcgipm_lease_ask_t *ask, int64_t timeout_us,
-                                 uint32_t *pool, uint64_t *life, fcgipm_fault_t *fault)
+apr_status_t fcgipm_lease_demand(fcgipm_link_t *link, const fcgipm_lease_ask_t *ask,
+                                 fcgipm_lease_demand_t *demand, uint32_t *pool, uint64_t *life,
+                                 fcgipm_fault_t *fault)
 {
-    fcgipm_board_t *board = link->env.board;
-    int64_t until_us = 0, asked_us = 0;
+    int64_t now_us = fcgipm_clock_us();
     if (ask->path && strlen(ask->path) >= FCGIPM_MSG_PATH_MAX)
         return fcgipm_fault_set(fault, APR_ENOPROC, "demand", "the file's path is too long");
-    for (;;) {
-        uint32_t seen = fcgipm_atom_get(&board->demand_changes);
-        if (fcgipm_demand_find(board, &ask->what, pool, life))
-            return APR_SUCCESS;
-        int64_t now_us = fcgipm_clock_us();
-        until_us = until_us ? until_us : now_us + timeout_us;
-        if (now_us >= until_us)
-            return fcgipm_fault_set(fault, APR_TIMEUP, "demand", "the manager made no pool for %s",
-                                    ask->path ? ask->path : "it");
-        if (now_us - asked_us >= NEED_US) {
-            apr_status_t rv = ask_for(link, ask);
-            if (rv != APR_SUCCESS && rv != APR_EAGAIN)
-                return fcgipm_fault_set(fault, APR_ENOPROC, "demand", "the manager cannot be asked");
-            asked_us = now_us;
-        }
-        fcgipm_demand_wait(board, seen, less(until_us - now_us, NEED_US));
+    demand->seen = fcgipm_atom_get(&link->env.board->demand_changes);
+    if (fcgipm_demand_find(link->env.board, &ask->what, pool, life))
+        return APR_SUCCESS;
+    if (demand->asked_us && now_us >= demand->until_us)
+        return fcgipm_fault_set(fault, APR_TIMEUP, "demand", "the manager made no pool for %s",
+                                ask->path ? ask->path : "it");
+    if (now_us - demand->asked_us >= demand->again_us) {
+        apr_status_t rv = ask_for(link, ask);
+        if (rv != APR_SUCCESS && rv != APR_EAGAIN)
+            return fcgipm_fault_set(fault, APR_ENOPROC, "demand", "the manager cannot be asked");
+        demand->asked_us = now_us;
+        demand->again_us = demand->again_us ? less(demand->again_us * 2, ASK_MAX_US) : NEED_US;
     }
+    demand->look_us = demand->look_us ? less(demand->look_us * 2, LOOK_MAX_US) : LOOK_US;
+    demand->wake_us = less(now_us + demand->look_us, demand->until_us);
+    return APR_EAGAIN;
+}
+
+bool fcgipm_lease_demand_sleep(fcgipm_link_t *link, const fcgipm_lease_demand_t *demand, int64_t limit_us)
+{
+    int64_t left_us = demand->wake_us - fcgipm_clock_us();
+    fcgipm_demand_wait(link->env.board, demand->seen, less(left_us, limit_us));
+    return left_us <= limit_us || fcgipm_atom_get(&link->env.board->demand_changes) != demand->seen;
 }
 
 /* The manager shuts an index's seats, which changes their words, before it gives that another life: seat and

@@ -197,17 +197,27 @@ struct fcgipm_mux;
 void fcgipm_lease_linger(fcgipm_link_t *link, fcgipm_lease_t *lease, const struct fcgipm_mux *mux,
                          unsigned id, int64_t grace_us, int64_t limit_us);
 
-/* The on-demand pool that is for `what`: its index and life. If there is none the manager is asked for it
- * with type, block, site and path (share/msg.h), and again until it is there. APR_SUCCESS, APR_TIMEUP, or
- * APR_ENOPROC with a fault. */
 typedef struct fcgipm_lease_ask {
     fcgipm_demand_t what;
     uint32_t type;
     uint64_t block, site;
     const char *path; /* may be NULL */
 } fcgipm_lease_ask_t;
-apr_status_t fcgipm_lease_demand(fcgipm_link_t *link, const fcgipm_lease_ask_t *ask, int64_t timeout_us,
-                                 uint32_t *pool, uint64_t *life, fcgipm_fault_t *fault);
+typedef struct fcgipm_lease_demand {
+    int64_t until_us;           /* set by the caller; the rest is 0 at first */
+    int64_t asked_us, again_us; /* ask again after so long: ever less often */
+    int64_t look_us, wake_us;
+    uint32_t seen;
+} fcgipm_lease_demand_t;
+/* The on-demand pool that is for ask->what: its index and life. If there is none the manager is asked for it
+ * with type, block, site and path (share/msg.h), and again until it is there. APR_SUCCESS; APR_EAGAIN: call
+ * again at demand->wake_us, or when fcgipm_lease_demand_sleep says so; APR_TIMEUP, or APR_ENOPROC with a
+ * fault. Never waits. */
+apr_status_t fcgipm_lease_demand(fcgipm_link_t *link, const fcgipm_lease_ask_t *ask,
+                                 fcgipm_lease_demand_t *demand, uint32_t *pool, uint64_t *life,
+                                 fcgipm_fault_t *fault);
+/* Wait for it in this thread, at most limit_us. False: the limit is over and nothing has happened. */
+bool fcgipm_lease_demand_sleep(fcgipm_link_t *link, const fcgipm_lease_demand_t *demand, int64_t limit_us);
 /* Is the lease one of the pool that the wish meant? An index may have been given to another pool since it was
  * found. To be asked when the lease is connected, before anything is sent. */
 bool fcgipm_lease_lives(const fcgipm_link_t *link, const fcgipm_lease_t *lease);

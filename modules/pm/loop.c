@@ -354,6 +354,7 @@ static int64_t tend_all(fcgipm_manager_t *m)
             at = fcgipm_app_tend(m->apps[i]);
             next = at < next ? at : next;
         }
+    fcgipm_ondemand_use_room(m);
     return m->again ? m->now : next;
 }
 

@@ -89,6 +89,14 @@ typedef struct fcgipm_account {
     uint64_t memory;    /* PSS when it was last measured */
 } fcgipm_account_t;
 
+/* Who made it necessary that pools are made: an account, or a virtual host. Lives as long as the manager. */
+typedef struct fcgipm_party {
+    uint32_t pools;     /* that are there for it */
+    int64_t window_us;  /* this second ... */
+    unsigned made;      /* ... and how many were made in it */
+    int64_t crowded_us; /* when there was no room for another one */
+} fcgipm_party_t;
+
 struct fcgipm_app {
     fcgipm_manager_t *manager;
     apr_pool_t *pool;
@@ -101,6 +109,8 @@ struct fcgipm_app {
     bool configured;             /* named by the present configuration */
     const fcgipm_demand_t *what; /* made on demand; NULL: of the configuration */
     uint32_t next_row;           /* of its chain, as on the board */
+    fcgipm_party_t *party;       /* made on demand: for whom */
+    int64_t made_us;             /* ... when */
     int64_t unused_us;           /* made on demand: since when it has had no process, and nobody asked */
     bool silent;                 /* its processes do not answer FCGI_GET_VALUES */
     uint32_t places;             /* requests at a time of one process, as of the last that became ready */
@@ -146,7 +156,10 @@ struct fcgipm_manager {
     uint32_t app_end;                     /* one behind the highest index in use */
     uint32_t chain[FCGIPM_DEMAND_CHAINS]; /* of pools made on demand, as on the board */
     uint32_t demand_count;
-    apr_hash_t *users;                        /* fcgipm_account_t by name */
+    apr_hash_t *parties;      /* fcgipm_party_t by number, see ondemand.c */
+    fcgipm_demand_t room_for; /* a pool has gone, or is going, for this one; kind 0: for none */
+    int64_t room_us;          /* when that was told to go */
+    apr_hash_t *users;        /* fcgipm_account_t by name */
     apr_hash_t *templates, *sites, *accounts; /* of the world: by key; "user:group" of a site */
     int64_t demand_window_us;
     unsigned demand_asked, demand_made;               /* within it */
@@ -269,6 +282,8 @@ void fcgipm_ondemand_learn(fcgipm_manager_t *m, const fcgipm_world_t *world);
 void fcgipm_ondemand_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world);
 /* An httpd child asks for one: what it says is looked up or looked at, limited in rate. */
 void fcgipm_ondemand_ask(fcgipm_manager_t *m, const fcgipm_msg_t *msg);
+/* Room that was made is used. Behind each turn. */
+void fcgipm_ondemand_use_room(fcgipm_manager_t *m);
 /* A new manager takes over the pools that are still configured. */
 void fcgipm_ondemand_adopt(fcgipm_manager_t *m);
 /* One that is not used any more retires. Returns when it wants to be called next. */

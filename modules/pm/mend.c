@@ -163,6 +163,8 @@ static void renew(fcgipm_manager_t *m)
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i])
             renew_pool(m->apps[i]);
+    for (uint32_t child = 0; child < FCGIPM_CHILDREN_MAX; child++)
+        fcgipm_atom_put(&m->board->demanding[child], 0);
     fcgipm_demand_wake(m->board);
     m->again = true;
     if (m->mend_told_us && m->now - m->mend_told_us < QUIET_US)

@@ -19,7 +19,12 @@
 
 #define ASKED_PER_SECOND 1000 /* files that are looked at for it */
 #define MADE_PER_SECOND  200
-#define UNUSED_US        5000000 /* without a process, and nobody asks */
+#define MADE_OF_PARTY    100      /* of them for one customer */
+#define NEW_US           2000000  /* one that was just made stays until who asked for it has found it */
+#define LEAVES_US        300000   /* so long one that leaves is waited for */
+#define CROWDED_US       100000   /* so often one customer can have it looked at who might go */
+#define LONG_US          30000000 /* one that was not used for so long goes for anybody */
+#define UNUSED_US        5000000  /* without a process, and nobody asks */
 #define FAILED_US        60000000 /* ... one that did not start: its delay must not begin anew with each request */
 
 static uint32_t row_of(const fcgipm_app_t *app)
@@ -309,8 +314,42 @@ bool fcgipm_ondemand_mend(fcgipm_manager_t *m)
     return true;
 }
 
+/* Pools of one account count together, whatever they are for; so do programs that lie in one account's
+ * directories, although all of them run as httpd's own, and a virtual host's where it is what pools are for.
+ */
+static uint64_t party_number(const fcgipm_demand_t *what, const fcgipm_setting_t *s, apr_pool_t *pool)
+{
+    const struct passwd *pw = s->user ? getpwnam(s->user) : NULL;
+    struct stat st;
+
+    if (pw)
+        return pw->pw_uid;
+    if (what->kind == FCGIPM_DEMAND_SCRIPT) {
+        const char *slash = strrchr(what->text, '/');
+        const char *dir = apr_pstrmemdup(pool, what->text, (apr_size_t)(slash - what->text) + 1);
+
+        return stat(dir, &st) == 0 ? st.st_uid : UINT32_MAX;
+    }
+    return fcgipm_demand_key(what) | 1ull << 32;
+}
+
+static fcgipm_party_t *party_of(fcgipm_manager_t *m, const fcgipm_demand_t *what, const fcgipm_setting_t *s,
+                                apr_pool_t *scratch)
+{
+    uint64_t number = party_number(what, s, scratch);
+    fcgipm_party_t *party;
+
+    if (!m->parties)
+        m->parties = apr_hash_make(m->pool);
+    if (!(party = apr_hash_get(m->parties, &number, sizeof number))) {
+        party = apr_pcalloc(m->pool, sizeof *party);
+        apr_hash_set(m->parties, apr_pmemdup(m->pool, &number, sizeof number), sizeof number, party);
+    }
+    return party;
+}
+
 static fcgipm_app_t *create(fcgipm_manager_t *m, uint32_t index, const fcgipm_demand_t *what,
-                            const fcgipm_setting_t *s)
+                            const fcgipm_setting_t *s, fcgipm_party_t *party)
 {
     fcgipm_geometry_t g = fcgipm_demand_geometry(index, s);
     fcgipm_app_t *app =
@@ -319,7 +358,9 @@ static fcgipm_app_t *create(fcgipm_manager_t *m, uint32_t index, const fcgipm_de
     if (!app)
         return NULL;
     app->what = apr_pmemdup(app->pool, what, sizeof *what);
-    app->unused_us = m->now;
+    app->unused_us = app->made_us = m->now;
+    app->party = party;
+    party->pools++;
     m->demand_count++;
     return app;
 }
@@ -330,6 +371,7 @@ void fcgipm_ondemand_forget(fcgipm_app_t *app)
 
     fcgipm_atom_set(&m->board->demand[row_of(app)].life, 0);
     m->demand_count--;
+    app->party->pools--;
     publish_end(m);
 }
 
@@ -371,32 +413,68 @@ static int64_t last_use(const fcgipm_app_t *app)
     return last < m->now ? last : m->now;
 }
 
-/* For another one: the one that was used longest ago and does nothing. What is leaving already makes room,
- * too. */
-static void make_room(fcgipm_manager_t *m)
+/* Of one customer at most: the rest is for others, however many busy ones he has. */
+static uint32_t most_of_party(const fcgipm_manager_t *m)
 {
-    fcgipm_app_t *oldest = NULL;
+    uint32_t most = m->world->global.demand_pools;
 
+    return most - most / 8;
+}
+
+static bool is_idle(const fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+
+    return app->what && app->configured && (app->was_ready || m->now - app->made_us >= NEW_US) &&
+           !fcgipm_app_in_use(app) && !app->needed_us && !fcgipm_app_count(app, FCGIPM_SLOT_STARTING);
+}
+
+/* May one of `party` have its place? Nobody takes from who has less, but what has not been used for long. */
+static bool may_go(const fcgipm_app_t *app, const fcgipm_party_t *party)
+{
+    return app->party == party ||
+           (party->pools < most_of_party(app->manager) &&
+            (app->party->pools > party->pools || app->manager->now - last_use(app) >= LONG_US));
+}
+
+/* Of those who have most, the one that was used longest ago. */
+static bool goes_before(const fcgipm_app_t *app, const fcgipm_app_t *than)
+{
+    return !than || app->party->pools > than->party->pools ||
+           (app->party->pools == than->party->pools && last_use(app) < last_use(than));
+}
+
+/* For another one of `party`. What is leaving already makes room, too, but is not waited for if it takes its
+ * time. False: there is none that could go. */
+static bool make_room(fcgipm_manager_t *m, fcgipm_party_t *party)
+{
+    fcgipm_app_t *found = NULL;
+
+    if (m->now - party->crowded_us < CROWDED_US)
+        return false;
+    party->crowded_us = m->now;
     for (uint32_t i = FCGIPM_POOLS_STATIC; i < m->app_end; i++) {
         fcgipm_app_t *app = m->apps[i];
 
         if (!app || !app->what)
             continue;
-        if (!app->configured && !fcgipm_app_in_use(app))
-            return;
-        if (app->configured && !fcgipm_app_in_use(app) && !app->needed_us &&
-            !fcgipm_app_count(app, FCGIPM_SLOT_STARTING) && (!oldest || last_use(app) < last_use(oldest)))
-            oldest = app;
+        if (!app->configured && !fcgipm_app_in_use(app) && m->now - m->room_us < LEAVES_US)
+            return false;
+        if (is_idle(app) && may_go(app, party) && goes_before(app, found))
+            found = app;
     }
-    if (!oldest)
-        return;
-    FCGIPM_LOG(432, FCGIPM_LOG_INFO, 0, oldest->setting->scope,
+    if (!found)
+        return false;
+    FCGIPM_LOG(432, FCGIPM_LOG_INFO, 0, found->setting->scope,
                "pool %s: idle for %d s, makes room for another one (FcgiDemandPools %u)",
-               oldest->setting->name, (int)((m->now - last_use(oldest)) / 1000000),
+               found->setting->name, (int)((m->now - last_use(found)) / 1000000),
                m->world->global.demand_pools);
-    fcgipm_app_retire(oldest);
-    oldest->quiet_us = oldest->retired_us = 0; /* at once */
+    fcgipm_app_retire(found);
+    found->quiet_us = found->retired_us = 0; /* at once */
+    m->room_us = m->now;
+    party->crowded_us = 0;
     m->again = true;
+    return true;
 }
 
 /* --- asking --- */
@@ -443,6 +521,15 @@ static bool too_many(fcgipm_manager_t *m)
     return ++m->demand_asked > ASKED_PER_SECOND || m->demand_made >= MADE_PER_SECOND;
 }
 
+static bool too_many_of(const fcgipm_manager_t *m, fcgipm_party_t *party)
+{
+    if (m->now - party->window_us >= 1000000) {
+        party->window_us = m->now;
+        party->made = 0;
+    }
+    return party->made >= MADE_OF_PARTY;
+}
+
 static uint32_t free_index(const fcgipm_manager_t *m)
 {
     uint32_t most = m->world->global.demand_pools, index = FCGIPM_POOLS_STATIC;
@@ -459,19 +546,25 @@ static apr_status_t make(fcgipm_manager_t *m, const fcgipm_demand_t *what, apr_p
 {
     uint32_t index = free_index(m);
     fcgipm_setting_t s;
+    fcgipm_party_t *party;
     fcgipm_app_t *app;
     apr_status_t rv = setting_of(m, m->world, &s, what, scratch, fault);
 
     if (rv != APR_SUCCESS)
         return rv;
-    m->demand_made++;
-    if (index >= FCGIPM_POOLS_MAX) {
-        make_room(m);
+    party = party_of(m, what, &s, scratch);
+    if (too_many_of(m, party))
         return APR_SUCCESS; /* it is asked for again */
+    if (index >= FCGIPM_POOLS_MAX || party->pools >= most_of_party(m)) {
+        if (make_room(m, party))
+            m->room_for = *what;
+        return APR_SUCCESS;
     }
     m->registry->pool[index].flags = m->registry->pool[index].scaled_max = 0; /* orders for another one */
-    if (!(app = create(m, index, what, &s)))
+    if (!(app = create(m, index, what, &s, party)))
         return APR_EGENERAL;
+    m->demand_made++;
+    party->made++;
     clear_rows(m, row_of(app));
     write_registry(app);
     write_board(app);
@@ -499,6 +592,26 @@ void fcgipm_ondemand_ask(fcgipm_manager_t *m, const fcgipm_msg_t *msg)
     /* An honest child has asked itself the same before, and tells its client why. */
     if (rv != APR_SUCCESS)
         FCGIPM_LOG(430, FCGIPM_LOG_DEBUG, rv, 0, "no pool is made on demand: %s", fault.sentence);
+    apr_pool_destroy(scratch);
+}
+
+/* Who asked first gets it, although others ask meanwhile. */
+void fcgipm_ondemand_use_room(fcgipm_manager_t *m)
+{
+    apr_pool_t *scratch;
+    fcgipm_fault_t fault;
+    fcgipm_demand_t what;
+
+    if (!m->room_for.kind || m->stopping ||
+        (m->now - m->room_us < LEAVES_US && free_index(m) >= FCGIPM_POOLS_MAX))
+        return;
+    what = m->room_for;
+    m->room_for.kind = 0;
+    if (m->now - m->room_us >= LEAVES_US || find(m, &what) ||
+        apr_pool_create(&scratch, m->pool) != APR_SUCCESS)
+        return; /* he asks again */
+    (void)make(m, &what, scratch, &fault);
+    m->again = true;
     apr_pool_destroy(scratch);
 }
 
@@ -550,8 +663,12 @@ void fcgipm_ondemand_adopt(fcgipm_manager_t *m)
             continue;
         what = m->registry->demand[i - FCGIPM_POOLS_STATIC].what;
         if (!m->apps[i] && still_right(m, m->world, &what, row->fingerprint, &s, scratch) &&
-            (app = create(m, i, &what, &s)))
+            (app = create(m, i, &what, &s, party_of(m, &what, &s, scratch)))) {
+            /* The last manager may have died between writing the registry and the board. */
+            if (fcgipm_atom_get(&m->board->pool[i].key) != app->key)
+                write_board(app);
             publish(app);
+        }
         apr_pool_clear(scratch);
     }
     apr_pool_destroy(scratch);

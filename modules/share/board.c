@@ -61,6 +61,15 @@ uint32_t fcgipm_board_held(const fcgipm_board_t *board, uint32_t pool)
     return held;
 }
 
+uint32_t fcgipm_board_demanding(const fcgipm_board_t *board)
+{
+    uint32_t waits = 0;
+    for (unsigned i = 0; i < FCGIPM_CHILDREN_MAX; i++)
+        if (fcgipm_atom_peek(&board->child[i].pid))
+            waits += fcgipm_atom_peek(&board->demanding[i]);
+    return waits;
+}
+
 /* ---- the registry file ---- */
 
 static int64_t monotonic_us(void)

@@ -49,6 +49,8 @@ bool fcgipm_board_geometry(const fcgipm_board_t *board, uint32_t pool, fcgipm_ge
 uint32_t fcgipm_board_load(const fcgipm_board_t *board, uint32_t pool, uint64_t ticket);
 /* Threads that requests of `pool` hold in all children, where requests wait without one otherwise. */
 uint32_t fcgipm_board_held(const fcgipm_board_t *board, uint32_t pool);
+/* Threads of all children that wait for a pool that is to be made. */
+uint32_t fcgipm_board_demanding(const fcgipm_board_t *board);
 /* Follow `route` from `pool` (at most 8 hops). For httpd children. */
 uint32_t fcgipm_board_route(const fcgipm_board_t *board, uint32_t pool);
 /* Path of a worker's socket, for both sides: "<runtime_dir>/p<pool>/s<slot>.sock" (slot: number within the

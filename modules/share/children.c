@@ -75,6 +75,7 @@ unsigned fcgipm_children_claim(fcgipm_board_t *board, int locks, pid_t pid)
         for (uint32_t pool = 0; pool < FCGIPM_POOLS_MAX; pool++) /* what a dead one has left */
             if (fcgipm_atom_peek(&board->held[i][pool]))
                 fcgipm_atom_put(&board->held[i][pool], 0);
+        fcgipm_atom_put(&board->demanding[i], 0);
         if (locks >= 0)
             own_row = i;
         return i;

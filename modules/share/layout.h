@@ -21,7 +21,7 @@
 
 #define FCGIPM_BOARD_MAGIC 0x66706d42u /* "Bmpf" */
 #ifndef FCGIPM_BOARD_VERSION           /* a test builds another one */
-#define FCGIPM_BOARD_VERSION 5u
+#define FCGIPM_BOARD_VERSION 6u
 #endif
 
 #define FCGIPM_POOLS_STATIC 1792u /* pools from FcgiServer blocks: indexes given out by the parent */
@@ -203,6 +203,8 @@ typedef struct fcgipm_board {
     fcgipm_board_demand_t demand[FCGIPM_DEMAND_MAX];
     /* Threads that requests of a pool hold in a child, where others wait without one; writer: the child. */
     fcgipm_atom16_t held[FCGIPM_CHILDREN_MAX][FCGIPM_POOLS_MAX];
+    /* Threads that wait for a pool that is to be made; writer: the child. */
+    fcgipm_atom16_t demanding[FCGIPM_CHILDREN_MAX];
 } fcgipm_board_t;
 
 #define FCGIPM_REGISTRY_MAGIC   0x66706d52u

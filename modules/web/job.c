@@ -68,6 +68,7 @@ typedef struct job {
     uint32_t pool; /* board index as configured */
     uint64_t life; /* of one that was made on demand, else 0 */
     unsigned finds;
+    fcgipm_lease_demand_t demand; /* while it waits for one; until_us 0: it does not */
     fcgipm_link_t *link;
     fcgipm_board_t *board;
     stage_t stage;
@@ -281,8 +282,12 @@ static bool idempotent(const request_rec *r)
 /* Seconds until the next start of an application that fails, else what a queue needs. */
 static int retry_after(const job_t *job)
 {
-    const fcgipm_board_pool_t *p = &job->board->pool[fcgipm_board_route(job->board, job->pool)];
-    apr_time_t at = (apr_time_t)fcgipm_atom_get(&p->retry_us), now = apr_time_now();
+    uint32_t pool = fcgipm_board_route(job->board, job->pool);
+    apr_time_t now = apr_time_now(), at;
+
+    if (pool >= FCGIPM_POOLS_MAX) /* it has none yet */
+        return 2;
+    at = (apr_time_t)fcgipm_atom_get(&job->board->pool[pool].retry_us);
 
     return at > now && at - now < apr_time_from_sec(3600) ? (int)apr_time_sec(at - now) + 1 : 2;
 }
@@ -636,27 +641,59 @@ static int no_room(job_t *job)
     return HTTP_SERVICE_UNAVAILABLE;
 }
 
-static int find_pool(job_t *job)
+/* It is asked for: once it is looked at whether it may be. In a thread only if others have theirs. */
+static int begin_demand(job_t *job)
+{
+    int status = fcgipm_match_account(job->r, &job->match);
+
+    job->pool = FCGIPM_NO_POOL; /* nothing is counted for it */
+    if (status != OK)
+        return status;
+    if (!job->may_suspend && !fcgipm_portion_wait(job->board, fcgipm_link_child(job->link), &job->fault))
+        return unavailable(job, "FPM0712");
+    job->demand = (fcgipm_lease_demand_t){.until_us = fcgipm_clock_us() + DEMAND_US};
+    return GO_ON;
+}
+
+static int end_demand(job_t *job, int status)
+{
+    if (job->demand.until_us && !job->may_suspend)
+        fcgipm_portion_waited(job->board, fcgipm_link_child(job->link));
+    job->demand = (fcgipm_lease_demand_t){0};
+    return status;
+}
+
+/* GO_ON, SUSPENDED while it is being made, or the handler's status. */
+static int find_on_demand(job_t *job)
 {
     const fcgipm_lease_ask_t *ask = job->match.ask;
+    apr_status_t rv;
     int status;
 
-    if (!ask) {
+    if (!job->demand.until_us && fcgipm_demand_find(job->board, &ask->what, &job->pool, &job->life))
+        return GO_ON;
+    if (!job->demand.until_us && (status = begin_demand(job)) != GO_ON)
+        return status;
+    if (has_left(job))
+        return end_demand(job, gone(job));
+    rv = fcgipm_lease_demand(job->link, ask, &job->demand, &job->pool, &job->life, &job->fault);
+    if (rv == APR_EAGAIN)
+        return wait_for(job, -1, 0, leaving(job), job->demand.wake_us);
+    return end_demand(job, rv == APR_SUCCESS ? GO_ON : unavailable(job, "FPM0604"));
+}
+
+static int find_pool(job_t *job)
+{
+    int status;
+
+    if (!job->match.ask) {
         job->pool = job->match.pool->world.index;
-        if (job->pool != FCGIPM_NO_POOL)
-            return OK;
-        return no_room(job);
+        return job->pool != FCGIPM_NO_POOL ? GO_ON : no_room(job);
     }
-    if (!fcgipm_demand_find(job->board, &ask->what, &job->pool, &job->life)) {
-        if ((status = fcgipm_match_account(job->r, &job->match)) != OK)
-            return status;
-        if (fcgipm_lease_demand(job->link, ask, DEMAND_US, &job->pool, &job->life, &job->fault) !=
-            APR_SUCCESS)
-            return unavailable(job, "FPM0604");
-    }
-    job->match.name = apr_pstrndup(job->r->pool, job->board->pool[job->pool].name,
-                                   sizeof job->board->pool[job->pool].name - 1);
-    return OK;
+    if ((status = find_on_demand(job)) == GO_ON)
+        job->match.name = apr_pstrndup(job->r->pool, job->board->pool[job->pool].name,
+                                       sizeof job->board->pool[job->pool].name - 1);
+    return status;
 }
 
 static void begin_lease(job_t *job)
@@ -683,8 +720,12 @@ static int step_send(job_t *job)
     request_rec *r = job->r;
     int status = find_pool(job);
 
-    if (status != OK)
+    if (status != GO_ON)
         return status;
+    if (job->reply) { /* its pool had gone: the same once more */
+        begin_lease(job);
+        return GO_ON;
+    }
     if (fcgipm_params_build(r, &job->match, fcgipm_body_length(job->body), fcgipm_body_empty(job->body),
                             &job->params, &job->params_len) != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
@@ -739,11 +780,8 @@ static int step_lease(job_t *job)
         rv = fcgipm_fault_set(&job->fault, APR_ENOPROC, "pool", "its place is another pool's now");
     }
     if (rv == APR_ENOPROC && has_gone(job)) {
-        int status = find_pool(job);
-
-        if (status == OK)
-            begin_lease(job);
-        return status == OK ? GO_ON : status;
+        job->stage = STAGE_SEND;
+        return GO_ON;
     }
     if (rv != APR_SUCCESS)
         return not_leased(job, rv);
@@ -972,6 +1010,8 @@ static bool block(job_t *job, apr_interval_time_t limit_us)
     bool whole = left_us < limit_us;
     int n;
 
+    if (job->demand.until_us)
+        return fcgipm_lease_demand_sleep(job->link, &job->demand, earlier(limit_us, GONE_ASK_US));
     if (in_queue(job)) {
         if (fcgipm_attempt_sleeps(&job->attempt, fcgipm_portion_grace() > 1) || !get_nest(job))
             return fcgipm_attempt_sleep(&job->attempt, limit_us);
@@ -1082,6 +1122,7 @@ int fcgipm_job_handler(request_rec *r)
     job->r = r;
     job->match = match;
     job->avoid = UINT32_MAX;
+    job->pool = FCGIPM_NO_POOL;
     job->started = job->asked_us = fcgipm_clock_us();
     job->link = fcgipm_guard_link();
     job->board = (fcgipm_board_t *)(uintptr_t)fcgipm_guard_board();

@@ -163,6 +163,30 @@ bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_bo
     return true;
 }
 
+static uint16_t demanding;
+
+bool fcgipm_portion_wait(fcgipm_board_t *board, unsigned child, fcgipm_fault_t *fault)
+{
+    uint32_t most = at_least_one(all_threads() / 2);
+
+    if (child >= FCGIPM_CHILDREN_MAX)
+        return true;
+    count_held(&board->demanding[child], &demanding, 1);
+    if (fcgipm_board_demanding(board) <= most)
+        return true;
+    fcgipm_portion_waited(board, child);
+    fcgipm_fault_set(fault, APR_EBUSY, "demand",
+                     "there is no room for another pool, and %u of httpd's threads wait for it already",
+                     most);
+    return false;
+}
+
+void fcgipm_portion_waited(fcgipm_board_t *board, unsigned child)
+{
+    if (child < FCGIPM_CHILDREN_MAX)
+        count_held(&board->demanding[child], &demanding, -1);
+}
+
 void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server)
 {
     apr_array_header_t *pools = fcgipm_directive_pools(pool, main_server);

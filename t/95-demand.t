@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+# Pools on demand when there are more than there is room for: who waits for one holds no thread, or not too many; an index
+# that goes from one user to another serves nobody wrong; one customer's many leave the others theirs.
+use strict;
+use warnings;
+use lib 't/lib';
+use Test::More;
+use IO::Select;
+use Time::HiRes qw(time sleep);
+use Fcgipm;
+
+plan skip_all => 'needs root' if $>;
+need('useradd');
+my $mpm = $ENV{FCGIPM_MPM} // 'event';
+my $self = app_built('self.c');
+my @users = map { "fpd$_" . $$ } qw(a b c);
+my $test = $$;
+END { if ($$ == $test) { my $status = $?; system "userdel $_ >/dev/null 2>&1" for @users; $? = $status } }
+system("useradd -M -U -d /nonexistent $_") == 0 or BAIL_OUT("useradd $_") for @users;
+my %uid = map { $_ => scalar getpwnam $_ } @users;
+my ($alice, $bob, $carol) = @users;
+
+my $conf = <<"EOC";
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
+Alias /srv "\@ROOT\@/srv"
+<FcgiServerTemplate own>
+    FcgiCommand $self
+    FcgiUserFrom Owner below=\@ROOT\@/srv
+    FcgiProcesses 0 2
+    FcgiTimeout idle=30s
+</FcgiServerTemplate>
+<Directory "\@ROOT\@/srv">
+    Options ExecCGI
+    Require all granted
+    AddHandler fcgipm-script .app
+    AddHandler fcgipm:own .own
+</Directory>
+EOC
+sub dirs { my ($user, @dirs) = @_; for (@dirs) { mkdir $_; chmod 0755, $_; chown $uid{$user}, -1, $_ if $user } }
+sub fill {
+    my ($h, $programs) = @_;
+    my $srv = $h->root . '/srv';
+    dirs(undef, $srv);
+    for my $user (@users) {
+        dirs($user, "$srv/$user");
+        for my $name ('x.own', map { "s$_.app" } 1 .. $programs) {
+            system('cp', $self, "$srv/$user/$name") == 0 or die;
+            chown $uid{$user}, -1, "$srv/$user/$name";
+        }
+    }
+    return $srv;
+}
+sub names { my ($h) = @_; my @names = sort map { $_->{name} } @{$h->status->{pools}}; return @names }
+# Connections that have asked, and of them those with an answer.
+sub ask { my ($h, @paths) = @_; return map { my $s = $h->connect; print {$s} "GET $_ HTTP/1.0\r\n\r\n"; $s } @paths }
+sub answered { my @s = IO::Select->new(@_)->can_read(0); return scalar @s }
+sub rest { return map { (Fcgipm::read_all($_, 20))[0] } @_ }
+
+my $few = "StartServers 1\nServerLimit 1\nThreadsPerChild 4\nThreadLimit 4\nMaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4\n";
+SKIP: {
+    skip 'the event MPM of this file only', 2 if $mpm ne 'event';
+    subtest 'who waits for room holds no thread' => sub {
+        my $h = Fcgipm->httpd(conf => "FcgiDemandPools 1\n" . $conf, mpm_conf => $few . "AsyncRequestWorkerFactor 300\n", async => 'On');
+        fill($h, 9);
+        my ($long) = ask($h, "/srv/$alice/s1.app?sleep=3000");
+        wait_for { names($h) } 10, 'there is one';
+        my @wait = ask($h, map { "/srv/$alice/s$_.app" } 2 .. 9);
+        is $h->get('/index.html')->{status}, 404, 'httpd answers others' for 1 .. 5;
+        is answered($long, @wait), 0, 'while all of those wait';
+        my ($gone, @still) = @wait;
+        close $gone;
+        my @said = rest($long, @still);
+        is scalar(grep { m{^HTTP/1.1 200} } @said), 8, 'and are served in the end' or diag join "\n---\n", @said;
+        my @by = map { /program=\S+\/s(\d+)\.app/ ? $1 : 'none' } @said;
+        is_deeply \@by, [1, 3 .. 9], 'each by its own';
+        $h->stop;
+    };
+
+    subtest 'or only some' => sub {
+        my $h = Fcgipm->httpd(conf => "FcgiDemandPools 1\n" . $conf, mpm_conf => $few, async => 'Off', expect_log => [qr/FPM0712/]);
+        fill($h, 8);
+        my ($long) = ask($h, "/srv/$alice/s1.app?sleep=3000");
+        wait_for { names($h) } 10, 'there is one';
+        my @wait = ask($h, map { "/srv/$alice/s$_.app" } 2 .. 8);
+        wait_for { answered(@wait) >= 5 } 10, 'what is beyond half of the threads is answered';
+        is $h->get('/index.html')->{status}, 404, 'httpd answers others';
+        is answered($long), 0, 'while those wait';
+        my @said = rest(@wait);
+        is scalar(grep { m{^HTTP/1.1 200} } @said), 2, 'two of four threads wait';
+        is scalar(grep { m{^HTTP/1.1 503.*\r\nRetry-After:}s } @said), 5, 'the others come again';
+        ok $h->log_has(qr/FPM0712: pool \S+: there is no room for another pool, and 2 of httpd's threads wait for it already; answered 503/), 'the log says why';
+        rest($long);
+        $h->stop;
+    };
+}
+
+subtest 'one customer\'s many' => sub {
+    my $h = Fcgipm->httpd(conf => "FcgiDemandPools 8\n" . $conf, expect_log => [qr/FPM0604/]);
+    fill($h, 16);
+    my ($told, $kept) = map { $_->{body} } $h->get("/srv/$bob/x.own"), $h->get("/srv/$carol/s1.app");
+    like $told, qr/^uid=$uid{$bob} /, 'bob has one';
+    my ($bobs) = grep { Fcgipm::proc_file($_, 'cmdline') =~ /^\Q$self\E\0/ } $h->workers;
+    my ($carols) = grep { Fcgipm::proc_file($_, 'cmdline') =~ m{/\Q$carol\E/s1} } $h->workers;
+    ok $bobs && $carols, 'and carol too' or diag join ' ', $h->workers;
+    for my $round (1, 2) { like $h->get("/srv/$alice/s$_.app")->{body}, qr{/\Q$alice\E/s$_\.app }, "alice, round $round, program $_" for 1 .. 16 }
+    is_deeply [grep { $_ == $bobs || $_ == $carols } $h->workers], [sort { $a <=> $b } $bobs, $carols], 'she has had only her own make room';
+    # ... and when all of hers are busy she has not all there are.
+    my @busy = ask($h, map { "/srv/$alice/s$_.app?sleep=3000" } 1 .. 8);
+    wait_for { my @n = grep { /^s\d/ } names($h); @n == 7 } 10, 'hers, busy, and carol\'s';
+    my $s = [ask($h, "/srv/$bob/s1.app", "/srv/$carol/x.own")];
+    my @said = rest(@$s);
+    is scalar(grep { m{^HTTP/1.1 200} } @said), 2, 'another one of theirs' or diag join "\n", @said, names($h);
+    cmp_ok answered(@busy), '<', 7, '... while hers are busy';
+    rest(@busy);
+    $h->stop;
+};
+
+subtest 'an index goes round' => sub {
+    my $h = Fcgipm->httpd(conf => "FcgiDemandPools 2\n" . $conf);
+    my $srv = fill($h, 2);
+    my %at = ((map { ("/srv/$_/x.own" => qr/^uid=$uid{$_} program=\Q$self\E pool=own:$_$/) } @users),
+        (map { ("/srv/$alice/s$_.app" => qr{^uid=(?!0)\d+ program=\Q$srv\E/\Q$alice\E/s$_\.app pool=s$_\.app$}) } 1, 2));
+    my @wrong;
+    my $rounds = $ENV{FCGIPM_LONG} ? 200 : 8;
+    for my $round (1 .. $rounds) {
+        my @paths = map { ($_, $_) } sort { rand() <=> 0.5 } sort keys %at;
+        my @s = ask($h, @paths);
+        close splice @s, 3, 1;    # one leaves
+        splice @paths, 3, 1;
+        my @said = rest(@s);
+        for my $i (0 .. $#paths) { push @wrong, "round $round, $paths[$i]: $said[$i]" unless $said[$i] =~ m{^HTTP/1\.1 200.*?\r\n\r\n(.*)}s && $1 =~ $at{$paths[$i]} }
+    }
+    is_deeply \@wrong, [], 'each answer by whom it should be';
+    my $made = () = $h->log =~ /FPM0341/g;
+    cmp_ok $made, '>', 15, "$made pools were made";
+    $h->stop;
+};
+
+done_testing;
