@@ -90,8 +90,89 @@ SKIP: {
         my @said = rest(@wait);
         is scalar(grep { m{^HTTP/1.1 200} } @said), 2, 'two of four threads wait';
         is scalar(grep { m{^HTTP/1.1 503.*\r\nRetry-After:}s } @said), 5, 'the others come again';
-        ok $h->log_has(qr/FPM0712: pool \S+: there is no room for another pool, and 2 of httpd's threads wait for it already; answered 503/), 'the log says why';
+        ok $h->log_has(qr/FPM0712: pool \S+: there is no room for another pool, and half of httpd's threads wait for it already; answered 503/), 'the log says why';
         rest($long);
+        $h->stop;
+    };
+
+    subtest '... which keeps nobody from what there is room for' => sub {
+        my $h = Fcgipm->httpd(conf => "FcgiDemandPools 8\n" . $conf, mpm_conf => $few =~ s/\b4\b/16/gr, async => 'Off', expect_log => [qr/FPM0712/]);
+        fill($h, 16);
+        my @busy = ask($h, map { "/srv/$alice/s$_.app?sleep=3000" } 1 .. 7);
+        wait_for { names($h) == 7 } 10, 'she has all that one may have, busy';
+        my @wait = ask($h, map { "/srv/$alice/s$_.app" } 8 .. 16);
+        wait_for { answered(@wait) >= 1 } 10, 'and waits for more with half of the threads';
+        like $h->get("/srv/$bob/x.own")->{body}, qr/^uid=$uid{$bob} /, 'bob has one at once';
+        is answered(@busy), 0, 'while she waits';
+        rest(@busy, @wait);
+        $h->stop;
+    };
+}
+
+# FcgiUserThreads: all pools of one user, whatever they are for, those of templates among them.
+my $threads = <<"EOC";
+FcgiUserThreads 3
+<FcgiServerTemplate also>
+    FcgiCommand $self
+    FcgiUserFrom Owner below=\@ROOT\@/srv
+    FcgiProcesses 0 2
+</FcgiServerTemplate>
+<FcgiServer plain>
+    FcgiCommand $self
+    FcgiUser $alice
+    FcgiProcesses 0 4
+</FcgiServer>
+<Directory "\@ROOT\@/srv">
+    Options +Includes
+    AddOutputFilter INCLUDES .shtml
+    AddHandler fcgipm:also .also
+</Directory>
+<Location "/plain">
+    FcgiPass plain
+</Location>
+EOC
+sub link_also { my ($srv) = @_; for my $user (@users) { system('cp', '-p', "$srv/$user/x.own", "$srv/$user/x.also") == 0 or die } }
+subtest 'FcgiUserThreads' => sub {
+    my $h = Fcgipm->httpd(conf => $conf . $threads, async => 'Off', expect_log => [qr/FPM0600/]);
+    link_also(fill($h, 0));
+    my $round = sub {
+        my ($what) = @_;
+        my @two = ask($h, map { "/srv/$alice/x.own?sleep=1500" } 1 .. 2);
+        wait_for { grep { $_->{name} eq "own:$alice" && 2 == grep { $_->{seats}{busy} } @{$_->{workers}} } @{$h->status->{pools}} } 10, 'two of one template';
+        my @other = ask($h, map { ("/srv/$alice/x.also?sleep=1500", "/plain?sleep=1500") } 1 .. 2);
+        wait_for { answered(@other) == 3 } 10, "$what: and one more, of another template or block";
+        my @bob = ask($h, map { "/srv/$bob/x.$_" } qw(own also own));
+        is scalar(grep { m{^HTTP/1.1 200} } rest(@bob)), 3, 'another user has his own';
+        my @said = rest(@two, @other);
+        is scalar(grep { m{^HTTP/1.1 200} } @said), 3, 'three together';
+        is scalar(grep { m{^HTTP/1.1 503} } @said), 3, 'the rest is refused';
+    };
+    $round->('first');
+    like $h->log, qr/FPM0600: pool (?:also:)?\S+: the applications of user $alice have their share of httpd's threads, 3 \(FcgiUserThreads\); answered 503/, 'the log says why';
+    unlike $h->log, qr/the applications of user (?!$alice )/, 'and whose';
+    my $manager = $h->manager;
+    kill KILL => $manager;
+    wait_for { my $m = $h->manager; $m && $m != $manager && Fcgipm::in_its_loop($m) } 10, 'another manager';
+    push @{$h->{expect_log}}, qr/FPM0644/;
+    $round->('another manager');
+    $h->stop;
+};
+
+SKIP: {
+    skip 'the event MPM of this file only', 1 if $mpm ne 'event';
+    subtest 'FcgiUserThreads: of requests that need a thread where others do not' => sub {
+        my $h = Fcgipm->httpd(conf => $conf . $threads, async => 'On', modules => ['include'], expect_log => [qr/FPM0618/, qr/AH01\d+: unable to include/i, qr/unable to include/]);
+        my $srv = fill($h, 0);
+        link_also($srv);
+        my $page = sub { my ($name, $url) = @_; open my $f, '>', "$srv/$name.shtml" or die; print {$f} qq{[<!--#include virtual="$url" -->]\n}; close $f };
+        $page->(own => "/srv/$alice/x.own?sleep=1500");
+        $page->(also => "/srv/$alice/x.also?sleep=1500");
+        $page->(bob => "/srv/$bob/x.own");
+        my @s = ask($h, map { ('/srv/own.shtml', '/srv/also.shtml') } 1 .. 3);
+        wait_for { answered(@s) == 3 } 10, 'more than three';
+        like $h->get('/srv/bob.shtml')->{body}, qr/^\[uid=$uid{$bob} /, 'another user has his own';
+        is scalar(grep { /^\[uid=$uid{$alice} /m } rest(@s)), 3, 'three of hers are served';
+        like $h->log, qr/FPM0618: pool \S+: the applications of user $alice have their share of httpd's threads, 3/, 'the log says why';
         $h->stop;
     };
 }

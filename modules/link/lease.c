@@ -190,6 +190,31 @@ static apr_status_t check_pool(const attempt_t *a)
     return APR_SUCCESS;
 }
 
+const char *fcgipm_lease_user(const fcgipm_board_t *board, uint32_t pool, const fcgipm_setting_t *setting,
+                              char *out, size_t cap)
+{
+    char name[sizeof board->pool[pool].name + 1] = "";
+    if (setting->user)
+        return setting->user;
+    memcpy(name, board->pool[pool].name, sizeof name - 1);
+    const char *colon = strrchr(name, ':'); /* one of a template: "php:alice" */
+    apr_cpystrn(out, colon ? colon + 1 : name, cap);
+    return out;
+}
+
+/* Of all pools of the account, as far as `enough`. */
+static uint32_t load_of_user(const attempt_t *a, uint64_t ticket, uint32_t enough)
+{
+    const fcgipm_board_t *board = a->link->env.board;
+    uint32_t load = 0, pool = a->pool;
+    for (unsigned i = 0; i < FCGIPM_PEERS_MAX && load < enough; i++) {
+        load += fcgipm_board_load(board, pool, pool == a->pool ? ticket : FCGIPM_ALL_TICKETS);
+        if ((pool = fcgipm_board_peer(board, pool, a->pool)) == a->pool)
+            break;
+    }
+    return load;
+}
+
 /* Its share of httpd's threads, so that one that hangs does not take them all. ticket: of those who wait only
  * the ones before us count, so that of many who come at once the first ones stay. counted: 1 if we have a
  * seat already. */
@@ -197,21 +222,20 @@ static apr_status_t check_share(const attempt_t *a, uint64_t ticket, uint32_t co
 {
     const fcgipm_share_t *share = a->wish->share;
     const fcgipm_board_t *board = a->link->env.board;
-    uint32_t load = 0;
+    char user[64];
     if (!share)
         return APR_SUCCESS;
     if (fcgipm_board_load(board, a->pool, ticket) >= share->threads + counted)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
                                 "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)",
                                 pool_name(a), share->threads);
-    for (unsigned i = 0; i < share->peer_count && load < share->peer_threads + counted; i++)
-        load += fcgipm_board_load(board, share->peers[i],
-                                  share->peers[i] == a->pool ? ticket : FCGIPM_ALL_TICKETS);
-    if (share->peer_count && load >= share->peer_threads + counted)
+    if (share->peer_threads && fcgipm_atom_peek(&board->pool[a->pool].account) &&
+        load_of_user(a, ticket, share->peer_threads + counted) >= share->peer_threads + counted)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
                                 "the applications of user %s have their share of httpd's threads, %u "
                                 "(FcgiUserThreads)",
-                                a->wish->setting->user ? a->wish->setting->user : "?", share->peer_threads);
+                                fcgipm_lease_user(board, a->pool, a->wish->setting, user, sizeof user),
+                                share->peer_threads);
     return APR_SUCCESS;
 }
 

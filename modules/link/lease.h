@@ -63,9 +63,7 @@ typedef struct fcgipm_lease {
 typedef struct fcgipm_share {
     uint32_t threads;      /* of this pool */
     bool tight;            /* its workers alone could take more */
-    const uint32_t *peers; /* pools of the same user, itself included; NULL: none counted together */
-    unsigned peer_count;
-    uint32_t peer_threads; /* of all of them */
+    uint32_t peer_threads; /* of all pools of its account, see fcgipm_board_peer; 0: not counted */
     bool peers_tight;
 } fcgipm_share_t;
 
@@ -222,6 +220,9 @@ bool fcgipm_lease_demand_sleep(fcgipm_link_t *link, const fcgipm_lease_demand_t 
  * found. To be asked when the lease is connected, before anything is sent. */
 bool fcgipm_lease_lives(const fcgipm_link_t *link, const fcgipm_lease_t *lease);
 
+/* The user of a pool, for a message. out: room for it, if the settings do not say. */
+const char *fcgipm_lease_user(const fcgipm_board_t *board, uint32_t pool, const fcgipm_setting_t *setting,
+                              char *out, size_t cap);
 /* Tests and status of a child. */
 unsigned fcgipm_link_child(const fcgipm_link_t *link);
 unsigned fcgipm_link_kept(fcgipm_link_t *link);

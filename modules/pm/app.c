@@ -72,6 +72,7 @@ fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgip
     m->apps[index] = app;
     if (index >= m->app_end)
         m->app_end = index + 1;
+    fcgipm_watchman_join(app);
     take_orders(app);
     fcgipm_refresh_watch(app);
     return app;
@@ -488,6 +489,7 @@ static void forget(fcgipm_app_t *app)
     clear_places(app, 0);
     fcgipm_atom_set(&m->board->pool[app->index].state, FCGIPM_POOL_FREE);
     fcgipm_atom_set(&m->registry->pool[app->index].used, 0);
+    fcgipm_watchman_leave(app);
     m->apps[app->index] = NULL;
     if (app->what)
         fcgipm_ondemand_forget(app);

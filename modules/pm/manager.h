@@ -85,6 +85,8 @@ typedef struct fcgipm_watched {
 /* An account that pools run as, for what holds over all of them. Lives as long as the manager. */
 typedef struct fcgipm_account {
     const char *name;
+    uint32_t number;    /* from 1 */
+    uint32_t first;     /* of its pools: index + 1; 0: none */
     uint32_t processes; /* as of this turn */
     uint64_t memory;    /* PSS when it was last measured */
 } fcgipm_account_t;
@@ -125,6 +127,7 @@ struct fcgipm_app {
     uint32_t wanted;           /* starts for which other pools would have to make room ... */
     bool wanted_of_user;       /* ... those of the same user */
     fcgipm_account_t *account; /* NULL: httpd's own user, or no processes of ours */
+    uint32_t peer;             /* of its pools the next one, as on the board */
     fcgipm_restart_state_t restart;
     int64_t restarted_us;
     apr_array_header_t *watched; /* of fcgipm_watched_t; NULL: none */
@@ -254,6 +257,11 @@ int64_t fcgipm_watchman_tend(fcgipm_manager_t *m);
 uint32_t fcgipm_watchman_room(const fcgipm_app_t *app, bool *of_user);
 /* The account of these settings, or NULL. */
 fcgipm_account_t *fcgipm_watchman_account(fcgipm_manager_t *m, const fcgipm_setting_t *s);
+/* It is one of the account's pools, and no longer. */
+void fcgipm_watchman_join(fcgipm_app_t *app);
+void fcgipm_watchman_leave(fcgipm_app_t *app);
+/* What the board says of that. True: it was something else. */
+bool fcgipm_watchman_mend(const fcgipm_app_t *app);
 /* One of its processes is about to start. */
 void fcgipm_watchman_count(fcgipm_app_t *app);
 

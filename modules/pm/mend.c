@@ -100,6 +100,7 @@ static bool fix_pool(const fcgipm_app_t *app)
     bool differs = fix(&seen->geometry, &app->geometry, sizeof app->geometry);
 
     differs |= fix_number(&seen->stat_row, row->stat_row);
+    differs |= fcgipm_watchman_mend(app);
     if (known) {
         differs |= fix_string(seen->name, s->name, sizeof seen->name);
         differs |= fix_string(seen->vhost, s->vhost, sizeof seen->vhost);

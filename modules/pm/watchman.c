@@ -216,9 +216,57 @@ fcgipm_account_t *fcgipm_watchman_account(fcgipm_manager_t *m, const fcgipm_sett
     if (!(account = apr_hash_get(m->users, s->user, APR_HASH_KEY_STRING))) {
         account = apr_pcalloc(m->pool, sizeof *account);
         account->name = apr_pstrdup(m->pool, s->user);
+        account->number = apr_hash_count(m->users) + 1;
         apr_hash_set(m->users, account->name, APR_HASH_KEY_STRING, account);
     }
     return account;
+}
+
+bool fcgipm_watchman_mend(const fcgipm_app_t *app)
+{
+    fcgipm_board_pool_t *seen = &app->manager->board->pool[app->index];
+    uint32_t account = app->account ? app->account->number : 0;
+
+    if (fcgipm_atom_get(&seen->account) == account && fcgipm_atom_get(&seen->peer) == app->peer)
+        return false;
+    fcgipm_atom_set(&seen->account, account);
+    fcgipm_atom_set(&seen->peer, app->peer);
+    return true;
+}
+
+/* A ring: from each of them all can be found. */
+void fcgipm_watchman_join(fcgipm_app_t *app)
+{
+    fcgipm_app_t *first;
+
+    if (app->account && app->account->first) {
+        first = app->manager->apps[app->account->first - 1];
+        app->peer = first->peer;
+        first->peer = app->index + 1;
+        fcgipm_watchman_mend(app); /* before it can be come to */
+        fcgipm_watchman_mend(first);
+    } else if (app->account) {
+        app->account->first = app->peer = app->index + 1;
+    }
+    fcgipm_watchman_mend(app);
+}
+
+void fcgipm_watchman_leave(fcgipm_app_t *app)
+{
+    fcgipm_app_t *before = app;
+
+    if (!app->account)
+        return;
+    while (before->peer != app->index + 1)
+        before = app->manager->apps[before->peer - 1];
+    before->peer = app->peer;
+    if (app->account->first == app->index + 1)
+        app->account->first = before == app ? 0 : app->peer;
+    app->account = NULL;
+    app->peer = 0;
+    if (before != app)
+        fcgipm_watchman_mend(before);
+    fcgipm_watchman_mend(app);
 }
 
 /* account: NULL: of all. */

@@ -61,6 +61,16 @@ uint32_t fcgipm_board_held(const fcgipm_board_t *board, uint32_t pool)
     return held;
 }
 
+/* A row that has gone to another account meanwhile leads nowhere. */
+uint32_t fcgipm_board_peer(const fcgipm_board_t *board, uint32_t pool, uint32_t of)
+{
+    uint32_t account = fcgipm_atom_peek(&board->pool[of].account);
+    uint32_t next = fcgipm_atom_peek(&board->pool[pool].peer) - 1;
+    return account && next < FCGIPM_POOLS_MAX && fcgipm_atom_peek(&board->pool[next].account) == account
+               ? next
+               : of;
+}
+
 uint32_t fcgipm_board_demanding(const fcgipm_board_t *board)
 {
     uint32_t waits = 0;

@@ -49,6 +49,10 @@ bool fcgipm_board_geometry(const fcgipm_board_t *board, uint32_t pool, fcgipm_ge
 uint32_t fcgipm_board_load(const fcgipm_board_t *board, uint32_t pool, uint64_t ticket);
 /* Threads that requests of `pool` hold in all children, where requests wait without one otherwise. */
 uint32_t fcgipm_board_held(const fcgipm_board_t *board, uint32_t pool);
+/* The next pool of the account that `pool` is of, until `pool` itself comes again (at once: it is alone, or
+ * of none). Nobody walks more than FCGIPM_PEERS_MAX of them. */
+#define FCGIPM_PEERS_MAX 2048u
+uint32_t fcgipm_board_peer(const fcgipm_board_t *board, uint32_t pool, uint32_t of);
 /* Threads of all children that wait for a pool that is to be made. */
 uint32_t fcgipm_board_demanding(const fcgipm_board_t *board);
 /* Follow `route` from `pool` (at most 8 hops). For httpd children. */

@@ -141,8 +141,10 @@ typedef struct fcgipm_board_pool {
     fcgipm_atom64_t ticket; /* next place in the queue */
     fcgipm_geometry_t geometry;
     char name[64], vhost[128];
-    char addr[128];    /* external: as fcgipm_addr_parse reads it */
-    uint32_t stat_row; /* in stat[]; writer as of geometry */
+    char addr[128];          /* external: as fcgipm_addr_parse reads it */
+    uint32_t stat_row;       /* in stat[]; writer as of geometry */
+    fcgipm_atom32_t account; /* a number for the account that its processes run as; 0: httpd's own, or none */
+    fcgipm_atom32_t peer;    /* the next pool of that account, round: its index + 1; 0: none */
     fcgipm_atom32_t flags;
     fcgipm_atom32_t min, max;    /* processes, as configured or as fcgipmctl scale said */
     fcgipm_atom32_t restart;     /* fcgipm_restart_state_t */

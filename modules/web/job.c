@@ -35,6 +35,7 @@ APLOG_USE_MODULE(fcgipm);
 #define LINGER_US           apr_time_from_sec(2) /* for an application whose client has left to notice */
 #define LINGER_MAX_US       apr_time_from_sec(60)
 #define DEMAND_US           apr_time_from_sec(10)
+#define HASTY_US            150000 /* what it takes to make one, and a little */
 #define FINDS_MAX           3
 #define FLAGS_AT            10 /* in the params block: BEGIN_REQUEST's flags */
 #define GONE_ASK_US         500000
@@ -69,6 +70,7 @@ typedef struct job {
     uint64_t life; /* of one that was made on demand, else 0 */
     unsigned finds;
     fcgipm_lease_demand_t demand; /* while it waits for one; until_us 0: it does not */
+    bool patient;                 /* ... without a thread, or as one of those who may have theirs for it */
     fcgipm_link_t *link;
     fcgipm_board_t *board;
     stage_t stage;
@@ -641,7 +643,8 @@ static int no_room(job_t *job)
     return HTTP_SERVICE_UNAVAILABLE;
 }
 
-/* It is asked for: once it is looked at whether it may be. In a thread only if others have theirs. */
+/* It is asked for: once it is looked at whether it may be. When half of httpd's threads wait for one there is
+ * no room, for those at least; somebody else may get his, which does not take long. */
 static int begin_demand(job_t *job)
 {
     int status = fcgipm_match_account(job->r, &job->match);
@@ -649,15 +652,15 @@ static int begin_demand(job_t *job)
     job->pool = FCGIPM_NO_POOL; /* nothing is counted for it */
     if (status != OK)
         return status;
-    if (!job->may_suspend && !fcgipm_portion_wait(job->board, fcgipm_link_child(job->link), &job->fault))
-        return unavailable(job, "FPM0712");
-    job->demand = (fcgipm_lease_demand_t){.until_us = fcgipm_clock_us() + DEMAND_US};
+    job->patient = job->may_suspend || fcgipm_portion_wait(job->board, fcgipm_link_child(job->link));
+    job->demand =
+        (fcgipm_lease_demand_t){.until_us = fcgipm_clock_us() + (job->patient ? DEMAND_US : HASTY_US)};
     return GO_ON;
 }
 
 static int end_demand(job_t *job, int status)
 {
-    if (job->demand.until_us && !job->may_suspend)
+    if (job->patient && !job->may_suspend)
         fcgipm_portion_waited(job->board, fcgipm_link_child(job->link));
     job->demand = (fcgipm_lease_demand_t){0};
     return status;
@@ -679,6 +682,12 @@ static int find_on_demand(job_t *job)
     rv = fcgipm_lease_demand(job->link, ask, &job->demand, &job->pool, &job->life, &job->fault);
     if (rv == APR_EAGAIN)
         return wait_for(job, -1, 0, leaving(job), job->demand.wake_us);
+    if (rv == APR_TIMEUP && !job->patient) {
+        fcgipm_fault_set(
+            &job->fault, rv, "demand",
+            "there is no room for another pool, and half of httpd's threads wait for it already");
+        return end_demand(job, unavailable(job, "FPM0712"));
+    }
     return end_demand(job, rv == APR_SUCCESS ? GO_ON : unavailable(job, "FPM0604"));
 }
 

@@ -65,22 +65,37 @@ static bool same_user(const fcgipm_setting_t *a, const fcgipm_setting_t *b)
     return a->user && b->user && !a->connect && !b->connect && !strcmp(a->user, b->user);
 }
 
-static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s,
-                             const apr_array_header_t *pools, uint32_t threads, apr_pool_t *pool)
+/* What one user could have of requests that run at a time in the pools of templates. */
+static uint32_t places_of_templates(const apr_array_header_t *pools)
 {
-    uint32_t *peers = apr_palloc(pool, sizeof *peers * (size_t)pools->nelts), all = 0;
+    uint32_t all = 0;
 
     for (int i = 0; i < pools->nelts; i++) {
-        const fcgipm_pool_conf_t *other = APR_ARRAY_IDX(pools, i, const fcgipm_pool_conf_t *);
+        const fcgipm_setting_t *s = APR_ARRAY_IDX(pools, i, const fcgipm_pool_conf_t *)->setting;
 
-        if (other->world.index == FCGIPM_NO_POOL || !same_user(s, other->setting))
+        if (s->user_from == FCGIPM_USER_SAID || s->user_from == FCGIPM_USER_HTTPD)
             continue;
-        peers[share->peer_count++] = other->world.index;
-        all += places(other->setting);
+        all += s->user_vhost ? UINT16_MAX : places(s); /* in each virtual host */
     }
-    share->peers = peers;
+    return all;
+}
+
+/* (Who is a template's user nobody knows yet: perhaps that of a block.) */
+static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s,
+                             const apr_array_header_t *pools, uint32_t threads)
+{
+    uint32_t all = places_of_templates(pools);
+
+    if (s->user_from == FCGIPM_USER_HTTPD || (!s->user_from && !s->user) || s->connect)
+        return;
+    for (int i = 0; i < pools->nelts; i++) {
+        const fcgipm_setting_t *other = APR_ARRAY_IDX(pools, i, const fcgipm_pool_conf_t *)->setting;
+
+        if (s->user_from ? other->user && !other->connect : same_user(s, other))
+            all += places(other);
+    }
     share->peer_threads = threads;
-    share->peers_tight = share->peer_count && all > threads;
+    share->peers_tight = all > threads;
 }
 
 static fcgipm_share_t script_share; /* of this child */
@@ -129,13 +144,25 @@ static bool counted_before(const char *key, apr_pool_t *pool)
     return before != NULL;
 }
 
+static uint32_t held_of_user(const fcgipm_board_t *board, uint32_t index)
+{
+    uint32_t all = 0, pool = index;
+
+    for (unsigned i = 0; i < FCGIPM_PEERS_MAX && fcgipm_atom_peek(&board->pool[index].account); i++) {
+        all += fcgipm_board_held(board, pool);
+        if ((pool = fcgipm_board_peer(board, pool, index)) == index)
+            break;
+    }
+    return all;
+}
+
 bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_board_t *board, unsigned child,
                           apr_pool_t *pool, fcgipm_fault_t *fault)
 {
     const fcgipm_share_t *share = match->script ? &script_share : &match->pool->share;
     const char *key = apr_psprintf(pool, "fcgipm-held-%u", index);
     holding_t *holding;
-    uint32_t all = 0;
+    char user[64];
 
     if (!fcgipm_async_active() || child >= FCGIPM_CHILDREN_MAX || index >= FCGIPM_POOLS_MAX ||
         counted_before(key, pool))
@@ -150,13 +177,12 @@ bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_bo
                          share->threads);
         return false;
     }
-    for (unsigned i = 0; i < share->peer_count; i++)
-        all += fcgipm_board_held(board, share->peers[i]);
-    if (share->peer_count && all > share->peer_threads) {
+    if (share->peer_threads && held_of_user(board, index) > share->peer_threads) {
         fcgipm_fault_set(fault, APR_EBUSY, "queue",
                          "the applications of user %s have their share of httpd's threads, %u "
                          "(FcgiUserThreads)",
-                         match->pool->setting->user, share->peer_threads);
+                         fcgipm_lease_user(board, index, match->pool->setting, user, sizeof user),
+                         share->peer_threads);
         return false;
     }
     apr_pool_userdata_setn(key, key, NULL, pool);
@@ -165,26 +191,20 @@ bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_bo
 
 static uint16_t demanding;
 
-bool fcgipm_portion_wait(fcgipm_board_t *board, unsigned child, fcgipm_fault_t *fault)
+bool fcgipm_portion_wait(fcgipm_board_t *board, unsigned child)
 {
-    uint32_t most = at_least_one(all_threads() / 2);
-
     if (child >= FCGIPM_CHILDREN_MAX)
-        return true;
+        return false;
     count_held(&board->demanding[child], &demanding, 1);
-    if (fcgipm_board_demanding(board) <= most)
+    if (fcgipm_board_demanding(board) <= at_least_one(all_threads() / 2))
         return true;
     fcgipm_portion_waited(board, child);
-    fcgipm_fault_set(fault, APR_EBUSY, "demand",
-                     "there is no room for another pool, and %u of httpd's threads wait for it already",
-                     most);
     return false;
 }
 
 void fcgipm_portion_waited(fcgipm_board_t *board, unsigned child)
 {
-    if (child < FCGIPM_CHILDREN_MAX)
-        count_held(&board->demanding[child], &demanding, -1);
+    count_held(&board->demanding[child], &demanding, -1);
 }
 
 void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server)
@@ -201,6 +221,6 @@ void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server)
         memset(share, 0, sizeof *share);
         share->threads = s->queue_threads ? s->queue_threads : at_least_one(all / 2);
         share->tight = places(s) > share->threads;
-        share_with_peers(share, s, pools, said ? said : at_least_one(all - all / 4), pool);
+        share_with_peers(share, s, pools, said ? said : at_least_one(all - all / 4));
     }
 }

@@ -18,9 +18,9 @@ const fcgipm_share_t *fcgipm_portion_of(const fcgipm_match_t *match);
  */
 bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_board_t *board, unsigned child,
                           apr_pool_t *pool, fcgipm_fault_t *fault);
-/* May a request wait in its thread for a pool that is to be made? Half of httpd's threads may. If so it says
- * fcgipm_portion_waited() when it has. */
-bool fcgipm_portion_wait(fcgipm_board_t *board, unsigned child, fcgipm_fault_t *fault);
+/* May a request wait in its thread for a pool that is to be made, as long as that takes? Half of httpd's
+ * threads may. If so it says fcgipm_portion_waited() when it has. */
+bool fcgipm_portion_wait(fcgipm_board_t *board, unsigned child);
 void fcgipm_portion_waited(fcgipm_board_t *board, unsigned child);
 /* Threads of this child that may wait for what is about to come although they need not. */
 uint32_t fcgipm_portion_grace(void);
