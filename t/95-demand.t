@@ -219,4 +219,34 @@ subtest 'an index goes round' => sub {
     $h->stop;
 };
 
+subtest 'they vanish while they are asked for' => sub {
+    my $h = Fcgipm->httpd(conf => $conf =~ s/idle=30s/idle=1s/r);
+    my $srv = fill($h, 0);
+    # Many that go at about the same time: one for each virtual host would do as well.
+    my @more = map { "more$_" } 1 .. 30;
+    open my $f, '>', $h->root . '/more.conf' or die;
+    print {$f} map { "<FcgiServerTemplate $_>\nFcgiCommand $self\nFcgiUserFrom Server\nFcgiProcesses 1 2\nFcgiTimeout idle=1s\n</FcgiServerTemplate>\n<Location /$_>\nFcgiPass $_\n</Location>\n" } @more;
+    close $f;
+    open $f, '>>', $h->root . '/httpd.conf' or die;
+    print {$f} 'Include "' . $h->root . "/more.conf\"\n";
+    close $f;
+    $h->graceful;
+    my %at = ((map { ("/srv/$_/x.own" => qr/^uid=$uid{$_} program=\Q$self\E pool=own:$_$/) } @users), (map { ("/$_" => qr/^uid=\d+ program=\Q$self\E pool=$_:-$/) } @more));
+    my @paths = sort keys %at;
+    my $all = sub {
+        my ($when) = @_;
+        my @said = rest(ask($h, @paths));
+        is_deeply [map { $said[$_] =~ m{^HTTP/1\.1 200.*?\r\n\r\n(.*)}s && $1 =~ $at{$paths[$_]} ? () : "$paths[$_]: $said[$_]" } 0 .. $#paths], [], $when;
+    };
+    $all->('all of them');
+    is scalar(names($h)), scalar @paths, 'each has a pool';
+    for my $round (1 .. 2) {
+        wait_for { names($h) < @paths } 20, 'the first of them vanish';
+        $all->("all come back, round $round");
+    }
+    wait_for { !names($h) && !$h->workers } 20, 'and in the end they go';
+    is scalar(() = glob $h->root . '/run/p*'), 0, 'with their directories';
+    $h->stop;
+};
+
 done_testing;
