@@ -132,6 +132,16 @@ static bool find_user(const char *name, uint32_t uid, struct passwd *pw, char *b
     return getpwuid_r(uid, pw, buffer, cap, &found) == 0 && found;
 }
 
+/* Processes become their user by name. Where several sources of accounts have it, another number may be meant.
+ */
+static bool same_by_name(const struct passwd *pw)
+{
+    char buffer[16384];
+    struct passwd named;
+
+    return find_user(pw->pw_name, 0, &named, buffer, sizeof buffer) && named.pw_uid == pw->pw_uid;
+}
+
 static const char *find_group(const char *name, apr_pool_t *pool)
 {
     char buffer[16384];
@@ -178,6 +188,10 @@ apr_status_t fcgipm_demand_account(const fcgipm_demand_t *what, const fcgipm_set
     if (!fcgipm_owner_name_ok(pw.pw_name))
         return fcgipm_fault_set(fault, APR_EACCES, "user", "user %u: not a name that can be used",
                                 (unsigned)pw.pw_uid);
+    if (!same_by_name(&pw))
+        return fcgipm_fault_set(fault, APR_EACCES, "user",
+                                "user %u: its name, %s, is also that of an account with another number",
+                                (unsigned)pw.pw_uid, pw.pw_name);
     *user = apr_pstrdup(pool, pw.pw_name);
     if (t->user_from != FCGIPM_USER_SUEXEC || !colon || !colon[1])
         return APR_SUCCESS;
