@@ -56,7 +56,7 @@
     X("FcgiUserFrom", "below", STRING, user_below, 0, 0, NULL, NULL, "below=/path", 1,                       \
       "With Owner, and needed there: the directory in which all customers' files are.")                      \
     X("FcgiUserFrom", "minuid", COUNT, user_min, 1, 2147483647, "100", NULL, "minuid=number", 1,             \
-      "Users with a smaller number get no pool, root never.")                                                \
+      "Users with a smaller number get no pool, root never. FcgiMinUid holds as well.")                      \
     X("FcgiUserFrom", "vhost", CHOICE, user_vhost, 0, 1, "Off", "Off|On", "vhost=Off|On", 1,                 \
       "On: a user has a pool of his own in each virtual host; with Server it is always so.")                 \
     X("FcgiDirectory", NULL, STRING, directory, 0, 0, NULL, NULL, "/path", 1,                                \
@@ -163,7 +163,7 @@
       "Most of httpd's threads that requests of this application may hold, those that run and those that "   \
       "wait together; beyond it requests get 503 at once, so that a site that hangs never takes the server " \
       "with it. Auto: half of httpd's MaxRequestWorkers. Requests that wait without a thread (FcgiAsync) "   \
-      "do not count. All applications of one FcgiUser together are "                                         \
+      "do not count. All applications of one user together are "                                             \
       "bounded by FcgiUserThreads.")                                                                         \
     X("FcgiTimeout", "start", DURATION, start_us, 100 * FCGIPM_MS, 3600 * FCGIPM_S, "30s", NULL,             \
       "start=time", 1,                                                                                       \
@@ -304,12 +304,18 @@
       "finds), whatever pools they are in: while they use more, idle ones of his end. Nobody stops what is " \
       "busy: FcgiUserLimit memory= and FcgiLimit memory= do.")                                               \
     X("FcgiDemandPools", COUNT, demand_pools, 1, 6400, "6400", NULL, "number",                               \
-      "Most pools at a time that were made on demand (<FcgiServerTemplate>, fcgipm-script). When one more "  \
-      "is needed, the one that was used longest ago and does nothing goes; by itself one goes when its "     \
-      "last process was idle for FcgiTimeout idle=.")                                                        \
+      "Most pools at a time that were made on demand (<FcgiServerTemplate>, fcgipm-script); one customer "   \
+      "has seven eighths of them at most. A customer is a user, or with FcgiUserFrom Server a virtual "      \
+      "host; programs of fcgipm-script are counted for the owner of their directory. When one more is "      \
+      "needed, one that does nothing goes: of the customer who has most, that which was used longest ago, "  \
+      "but nobody loses one that he has used in the last 30 seconds to somebody who has as many. Until "     \
+      "there is room requests wait, at most 10 seconds, then 503; without a thread (FcgiAsync), or else "    \
+      "in half of httpd's threads at most. By itself a pool goes when its last process was idle for "        \
+      "FcgiTimeout idle=.")                                                                                  \
     X("FcgiUserThreads", COUNT, user_threads, 0, 100000, "Auto", NULL, "number",                             \
-      "Most of httpd's threads that requests to all applications of one FcgiUser may hold together; beyond " \
-      "it they get 503 at once. Auto: three quarters of httpd's MaxRequestWorkers.")                         \
+      "Most of httpd's threads that requests to all applications of one user (FcgiUser, or what a template " \
+      "finds) may hold together; beyond it they get 503 at once. Auto: three quarters of httpd's "           \
+      "MaxRequestWorkers.")                                                                                  \
     X("FcgiMinUid", COUNT, min_uid, 1, 4294967294, "100", NULL, "number",                                    \
       "No application runs as a user with a lower uid, so that a mistake in a block gives nobody the "       \
       "rights of a system account; httpd's own User is always allowed. Never 0.")                            \
@@ -338,9 +344,11 @@
       "As <FcgiServer>, for the applications of many users: nothing runs at first, and each user has a "     \
       "pool of his own when a request needs it, with processes that run as he. FcgiUserFrom says who he "    \
       "is; FcgiProcesses, FcgiTimeout and all else hold for each pool by itself, at most 14 processes. A "   \
-      "pool goes when its last process was idle for FcgiTimeout idle=; FcgiProcesses min are kept only "     \
-      "until then. In FcgiCommand, FcgiDirectory, FcgiEnv and FcgiWatch %{user} is the user's name. In "     \
-      "logs and fcgipmctl the pool of alice is NAME:alice. FcgiUser and FcgiConnect do not belong in it.")   \
+      "pool goes when its last process was idle for FcgiTimeout idle= (off: not by itself), and nobody has " \
+      "asked for five seconds; FcgiProcesses min are kept only until then. In FcgiCommand, FcgiDirectory, "  \
+      "FcgiEnv and FcgiWatch %{user} is the user's name. In "                                                \
+      "logs and fcgipmctl the pool of alice is NAME:alice. FcgiUser, FcgiSuexec and FcgiConnect do not "     \
+      "belong in it.")                                                                                       \
     X("FcgiPass", "location, directory", "FcgiPass NAME [prefix=/path] | None", "",                          \
       "The application that answers here. In <Location \"/blog\"> SCRIPT_NAME is /blog and PATH_INFO the "   \
       "rest, and no file is looked for; in a pattern (LocationMatch, or a Location with ~, * or ?) say "     \
