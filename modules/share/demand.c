@@ -132,7 +132,8 @@ static bool find_user(const char *name, uint32_t uid, struct passwd *pw, char *b
     return getpwuid_r(uid, pw, buffer, cap, &found) == 0 && found;
 }
 
-/* Processes become their user by name. Where several sources of accounts have it, another number may be meant.
+/* Processes become their user by name. Where several sources of accounts have it, another number may be
+ * meant.
  */
 static bool same_by_name(const struct passwd *pw)
 {

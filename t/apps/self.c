@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Says who serves: "uid=N program=PATH pool=NAME", after ?sleep=MS. What a request says of itself is not asked. */
+/* Says who serves: "uid=N program=PATH pool=NAME", after ?sleep=MS. What a request says of itself is not
+ * asked. */
 #include <fcgiapp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,8 @@ int main(int argc, char **argv)
         struct timespec t = {ms / 1000, ms % 1000 * 1000000};
 
         nanosleep(&t, NULL);
-        FCGX_FPrintF(r.out, "Content-Type: text/plain\r\n\r\nuid=%d program=%s pool=%s\n", (int)getuid(), argv[0],
-                     pool ? pool : "");
+        FCGX_FPrintF(r.out, "Content-Type: text/plain\r\n\r\nuid=%d program=%s pool=%s\n", (int)getuid(),
+                     argv[0], pool ? pool : "");
     }
     return 0;
 }
