@@ -11,16 +11,18 @@ plan skip_all => 'needs root' if $>;
 need('unshare');
 my ($name, $first, $second, $third) = ("fpn$$", 60101, 60102, 60103);
 my $passwd = $ENV{FCGIPM_TEST_PASSWD};
-if (!$passwd) {    # once more, with an /etc/passwd of our own
+if (!$passwd) {    # once more, with an /etc of our own (a file alone would be lost when somebody else adds a user)
     plan skip_all => 'needs mount namespaces' if system('unshare', '-m', 'true');
-    my $file = File::Temp->new(TEMPLATE => '/tmp/fcgipm-passwd-XXXXXX');
-    open my $in, '<', '/etc/passwd' or die;
-    print {$file} <$in>, map { "$_->[0]:x:$_->[1]:$_->[1]::/nonexistent:/bin/false\n" } [$name, $first], [$name, $second], ["${name}x", $third];
-    $file->flush;
-    chmod 0644, $file->filename;
+    my $dir = File::Temp->newdir('/tmp/fcgipm-etc-XXXXXX');
+    chmod 0755, "$dir";
+    system 'cp', '-a', '/etc/.', "$dir/";    # (a lock of somebody else may go meanwhile)
+    BAIL_OUT('no /etc/passwd') unless -s "$dir/passwd";
+    open my $out, '>>', "$dir/passwd" or die;
+    print {$out} map { "$_->[0]:x:$_->[1]:$_->[1]::/nonexistent:/bin/false\n" } [$name, $first], [$name, $second], ["${name}x", $third];
+    close $out;
     local $ENV{FCGIPM_TEST_PASSWD} = $name;
-    my $code = system 'unshare', '-m', 'sh', '-c', 'mount --bind "$1" /etc/passwd && exec "$2" -It/lib "$3"', 'sh', $file->filename, $^X, $0;
-    undef $file;
+    my $code = system 'unshare', '-m', 'sh', '-c', 'mount --bind "$1" /etc && exec "$2" -It/lib "$3"', 'sh', "$dir", $^X, $0;
+    undef $dir;
     exit($code >> 8);
 }
 $name = $passwd;

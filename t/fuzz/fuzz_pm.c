@@ -259,6 +259,8 @@ static void begin(void)
     *world = (fcgipm_world_t){.generation = 1, .uid = 33, .gid = 33, .runtime_dir = "/nowhere/fuzz"};
     world->global.max_workers = ALIVE_MAX;
     world->pools = apr_array_make(run_pool, 4, sizeof(fcgipm_world_pool_t));
+    world->templates = apr_array_make(run_pool, 1, sizeof(fcgipm_world_template_t));
+    world->sites = apr_array_make(run_pool, 1, sizeof(fcgipm_world_site_t));
     add(world->pools, "one", 1, 1, 1, NULL);
     add(world->pools, "some", 0, 3, 2, NULL);
     add(world->pools, "more", 2, 4, 1, NULL);
