@@ -172,8 +172,8 @@ static int match_wrapper(request_rec *r, fcgipm_match_t *match)
     if (!match->pool) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "FPM0704: FcgiWrapper \"%s\": the server's configuration does not allow it "
-                      "(FcgiAllowWrapper)",
-                      w->command);
+                      "(FcgiAllowWrapper): %s",
+                      w->command, r->filename ? r->filename : r->uri);
         return HTTP_FORBIDDEN;
     }
     match->name = match->pool->setting->name;
@@ -199,7 +199,8 @@ static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
     match->pool = fcgipm_directive_pool(r->server, name);
     if (!match->pool) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "FPM0667: there is no <FcgiServer %s> for this virtual host", name);
+                      "FPM0667: there is no <FcgiServer %s> for this virtual host: %s", name,
+                      r->filename ? r->filename : r->uri);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     if (!fcgipm_directive_opened(r, name)) {
