@@ -39,6 +39,8 @@ static fcgipm_server_conf_t *main_conf; /* while the configuration is read */
 static fcgipm_setting_t *current;       /* inside <FcgiServer> */
 static const char *current_block;
 
+static bool is_listed(const char *name);
+
 static const char *kind_of(const fcgipm_setting_t *s)
 {
     return s->user_from ? "FcgiServerTemplate" : "FcgiServer";
@@ -224,17 +226,60 @@ const char *fcgipm_directive_add(apr_pool_t *mem, server_rec *s, fcgipm_setting_
     return NULL;
 }
 
-/* httpd would take any directive of its own in here, and do something that nobody meant. */
+/* Letters that differ, are missing or too many; case does not count. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[32], before, left;
+    size_t len = strlen(b);
+
+    if (len >= sizeof row / sizeof *row)
+        return UINT_MAX;
+    for (size_t j = 0; j <= len; j++)
+        row[j] = (unsigned)j;
+    for (; *a; a++) {
+        before = row[0]++;
+        for (size_t j = 1; j <= len; j++) {
+            left = row[j - 1] < row[j] ? row[j - 1] : row[j];
+            before += apr_tolower(*a) != apr_tolower(b[j - 1]);
+            left = left + 1 < before ? left + 1 : before;
+            before = row[j];
+            row[j] = left;
+        }
+    }
+    return row[len];
+}
+
+/* The directive for blocks that `wrong` was meant to be, or NULL. */
+static const char *nearest(const char *wrong)
+{
+    const char *found = NULL;
+    unsigned best = 4, d;
+
+    for (unsigned i = 0; i < fcgipm_setting_row_count; i++)
+        if ((d = distance(wrong, fcgipm_setting_rows[i].directive)) < best) {
+            best = d;
+            found = fcgipm_setting_rows[i].directive;
+        }
+    return found;
+}
+
+/* httpd would take any directive of its own in here, and do something that nobody meant; and of a name that
+ * it does not know it says no more than that. */
 static const char *check_inside(cmd_parms *cmd, const char *kind, const char *name)
 {
-    for (const ap_directive_t *d = cmd->directive->first_child; d; d = d->next)
-        if (strncasecmp(d->directive, "Fcgi", 4)) {
+    for (const ap_directive_t *d = cmd->directive->first_child; d; d = d->next) {
+        const char *meant = is_listed(d->directive) ? NULL : nearest(d->directive);
+
+        if (meant || strncasecmp(d->directive, "Fcgi", 4))
             cmd->err_directive = d;
+        if (meant)
+            return apr_psprintf(cmd->pool, "%s: there is no such directive; write %s", d->directive, meant);
+        if (strncasecmp(d->directive, "Fcgi", 4))
             return apr_psprintf(cmd->pool,
                                 "%s %s: not allowed in %s %s>, which describes an application; only "
                                 "directives that begin with Fcgi are",
                                 d->directive, d->args, kind, name);
-        }
+    }
     return NULL;
 }
 
@@ -1510,7 +1555,7 @@ command_rec fcgipm_directive_table[FCGIPM_DIRECTIVES_MAX];
 
 static command_rec *next_command = fcgipm_directive_table;
 
-static bool listed(const char *name)
+static bool is_listed(const char *name)
 {
     for (const command_rec *c = fcgipm_directive_table; c < next_command; c++)
         if (!strcasecmp(c->name, name))
@@ -1520,7 +1565,7 @@ static bool listed(const char *name)
 
 void fcgipm_directive_command(const command_rec *command)
 {
-    if (!listed(command->name) && next_command < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
+    if (!is_listed(command->name) && next_command < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
         memcpy(next_command++, command, sizeof *command);
 }
 
