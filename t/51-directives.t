@@ -130,6 +130,16 @@ bad 'one below such a directory', "FcgiRuntimeDir $place/open/run\n", qr{FcgiRun
 good 'one that will be made', "FcgiRuntimeDir $place/made\n";
 ok !-e "$place/made", 'and is not';
 
+# A program whose interpreter is not there.
+for my $case (['crlf', "#!/usr/bin/perl\r\nprint 1;\r\n", qr/its first line ends in CR LF/], ['gone', "#! /nowhere/at/all -w\n", qr{its first line names the interpreter /nowhere/at/all, which is not there}]) {
+    my ($name, $text, $like) = @$case;
+    open my $f, '>', "$place/$name" or die;
+    print {$f} $text;
+    close $f;
+    chmod 0755, "$place/$name";
+    bad "a program, $name", "<FcgiServer app>\n    FcgiCommand $place/$name\n</FcgiServer>\n", $like;
+}
+
 # A fault in a block is on the line of the directive, not on that of the last one.
 for my $case (['when it is read', 'FcgiProcesses 5 2'], ['when it is checked', 'FcgiUser nobodyatall'], ['when it is tried', $> ? () : "FcgiDirectory $place/closed\n    FcgiUser nobody"]) {
     my ($what, $line) = @$case;
@@ -151,6 +161,10 @@ my $h = Fcgipm->httpd(expect_log => [qr/FPM0661/, qr/FPM031[67]/, qr/FPM0332/, q
 <FcgiServer gone>
     FcgiCommand /nowhere/app
     FcgiProcesses 0 1
+</FcgiServer>
+<FcgiServer crlf>
+    FcgiCommand $place/crlf
+    FcgiProcesses 1
 </FcgiServer>
 <FcgiServer quoted>
     FcgiCommand /usr/bin/perl -e 'exec "$actor"' "two words" "" plain 'single "double"'
@@ -204,6 +218,7 @@ is $a, $c, 'is shared by the virtual hosts that name it';
 is $who_b, 'private', 'a virtual host\'s own block goes before it';
 isnt $b, $a, 'and has its own process';
 wait_for { $h->workers('quoted') } 5, 'it runs';
+ok $h->wait_log(qr/FPM0316: pool crlf .*: exec of its interpreter \(the #! line, without a CR at its end, or ld\.so\) failed: No such file/, 5), 'an interpreter that is not there';
 my ($pid) = $h->marked('quoted');
 $h->stop;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/directive.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
@@ -1069,6 +1070,32 @@ static bool check_root(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_
     return true;
 }
 
+/* The kernel would say "No such file" of the program itself. NULL: there is nothing to say. */
+static const char *interpreter_fault(const char *program, apr_pool_t *pool)
+{
+    int fd = open(program, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    char line[256];
+    ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
+    const char *name;
+
+    if (fd >= 0)
+        close(fd);
+    if (n < 3 || line[0] != '#' || line[1] != '!')
+        return NULL;
+    line[n] = '\0';
+    if (!strchr(line, '\n')) /* the end of the name is not seen */
+        return NULL;
+    line[strcspn(line, "\n")] = '\0';
+    if (strchr(line, '\r'))
+        return "its first line ends in CR LF, so the kernel looks for an interpreter with a CR in its name; "
+               "write the file with LF";
+    name = line + 2 + strspn(line + 2, " \t");
+    name = apr_pstrmemdup(pool, name, strcspn(name, " \t"));
+    return *name && access(name, F_OK) < 0
+               ? apr_psprintf(pool, "its first line names the interpreter %.150s, which is not there", name)
+               : NULL;
+}
+
 static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
     const fcgipm_setting_t *s = conf->setting;
@@ -1086,6 +1113,8 @@ static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_co
     else if (!(st.st_mode & 0111) || (!s->root && access(program, X_OK) < 0))
         wrong = "it is not executable; chmod +x, or name the interpreter first, such as FcgiCommand "
                 "/usr/bin/perl app.pl";
+    else if (!s->root)
+        wrong = interpreter_fault(program, pool);
     if (wrong)
         complain_of(check, false, pool, conf, apr_psprintf(pool, "FcgiCommand %s: %s", program, wrong));
 }
