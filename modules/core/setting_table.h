@@ -121,7 +121,7 @@
     X("FcgiInaccessiblePaths", NULL, LIST, inaccessible, 0, 0, NULL, NULL, "/path ...", 1,                   \
       "Directories whose contents the processes do not see. May be repeated. Needs what FcgiPrivateTmp "     \
       "needs.")                                                                                              \
-    X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME value", 1,                                         \
+    X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME [value]", 1,                                       \
       "A variable in the processes' environment; may be repeated. Nothing of httpd's own environment gets "  \
       "there without FcgiPassEnv. Unless said otherwise PATH is /usr/local/bin:/usr/bin:/bin, and "          \
       "PHP_FCGI_MAX_REQUESTS is 0: php-cgi would end by itself after 500 requests, where FcgiRecycle lets "  \

@@ -408,7 +408,7 @@ static const char *wrong_count(cmd_parms *cmd)
     return apr_psprintf(cmd->pool, "wrong arguments; write: %s", syntax_of(cmd->pool, cmd->cmd->name));
 }
 
-/* FcgiEnv NAME VALUE, as httpd's SetEnv. */
+/* FcgiEnv NAME [VALUE], as httpd's SetEnv. */
 static const char *env_directive(cmd_parms *cmd, const char *args)
 {
     const char *name = ap_getword_conf(cmd->pool, &args);
@@ -417,7 +417,7 @@ static const char *env_directive(cmd_parms *cmd, const char *args)
     if (!*name || *args)
         return wrong_count(cmd);
     if (strchr(name, '='))
-        return apr_psprintf(cmd->pool, "FcgiEnv %s: a name has no '='; write: FcgiEnv NAME VALUE", name);
+        return apr_psprintf(cmd->pool, "FcgiEnv %s: a name has no '='; write: FcgiEnv NAME value", name);
     return fcgipm_setting_parse(current, row_of("FcgiEnv", NULL, 0),
                                 apr_pstrcat(cmd->pool, name, "=", value, NULL), cmd->pool);
 }
