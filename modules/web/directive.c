@@ -1028,10 +1028,12 @@ static void complain_of(check_t *check, bool fatal, apr_pool_t *pool, const fcgi
     const ap_directive_t *line = conf->block ? line_of(conf->block, text) : NULL;
     const char *place = line ? apr_psprintf(pool, "%s:%d", line->filename, line->line_num) : conf->place;
 
-    complain(check, fatal, conf->server, place,
-             conf->wrapper
-                 ? apr_psprintf(pool, "FcgiAllowWrapper \"%s\": %s", conf->wrapper, text)
-                 : apr_psprintf(pool, "<%s %s> %s", kind_of(conf->setting), conf->setting->name, text));
+    if (conf->wrapper)
+        text = apr_psprintf(pool, "FcgiAllowWrapper \"%s\": %s", conf->wrapper, text);
+    else
+        text = apr_psprintf(pool, "<%s %s>%s %s", kind_of(conf->setting), conf->setting->name,
+                            conf->block ? "" : ", made by FcgiCompat:", text);
+    complain(check, fatal, conf->server, place, text);
 }
 
 /* What is at this path of the application's, which may have a root of its own. */
@@ -1360,7 +1362,7 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
     } foreign[] = {{s->user, "FcgiUser"},
                    {s->suexec, "FcgiSuexec"},
                    {s->directory, "FcgiDirectory"},
-                   {s->processes_min != 1 || s->processes_max != 4, "FcgiProcesses"}, /* not the default */
+                   {conf->block && line_of(conf->block, "FcgiProcesses") != conf->block, "FcgiProcesses"},
                    {limited(s), "FcgiLimit"},
                    {prioritized(s), "FcgiPriority"},
                    {s->no_new_privs, "FcgiNoNewPrivs"},
