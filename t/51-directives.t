@@ -119,7 +119,7 @@ bad 'prefix= where the file is the script', $block->() . "<Directory \"/\">\n   
 bad 'a URL', "<FcgiServer x>\n    FcgiConnect fcgi://127.0.0.1:9000\n</FcgiServer>\n", qr{FcgiConnect fcgi://127.0.0.1:9000: an address, not a URL; write unix:/path};
 bad 'a template without such a word', "<FcgiServerTemplate x>\n    FcgiCommand $actor\n    FcgiUserFrom Vhost\n</FcgiServerTemplate>\n", qr/FcgiUserFrom Vhost: not known; write one of Owner\|SuexecUserGroup\|Path\|Server/;
 bad 'a wrapper that is not there', "FcgiAllowWrapper \"/nowhere/at/all -x\"\n", qr{FcgiAllowWrapper "/nowhere/at/all -x": FcgiCommand /nowhere/at/all: there is no such file};
-like +(Fcgipm->configtest(conf => "<FcgiServer x>\n    FcgiConnect 127.0.0.1:9000\n    FcgiProcesses 2 3\n</FcgiServer>\n"))[1], qr/FPM0680: .*FcgiProcesses: means nothing with FcgiConnect/, 'FcgiProcesses with FcgiConnect';
+like +(Fcgipm->configtest(conf => "<FcgiServer x>\n    FcgiConnect 127.0.0.1:9000\n    FcgiProcesses 2 3\n    FcgiQueue length=5\n</FcgiServer>\n"))[1], qr/FPM0680: .*FcgiProcesses: means nothing with FcgiConnect/, 'FcgiProcesses with FcgiConnect';
 
 # httpd does not start without its runtime directory; it is not made by configtest.
 my $place = Fcgipm->prepare(conf => q())->root;

@@ -318,7 +318,7 @@ static const char *check_block(cmd_parms *cmd, const fcgipm_setting_t *setting, 
 static const ap_directive_t *line_of(const ap_directive_t *block, const char *sentence)
 {
     const char *begin = sentence + (strncmp(sentence, WOULD_NOT, strlen(WOULD_NOT)) ? 0 : strlen(WOULD_NOT));
-    size_t len = strcspn(begin, " :");
+    size_t len = strcspn(begin, " :,");
     const ap_directive_t *found = block;
 
     for (const ap_directive_t *d = block->first_child; d; d = d->next)
@@ -1022,11 +1022,18 @@ static void complain(check_t *check, bool fatal, const server_rec *s, const char
         check->ok = false;
 }
 
+/* The line in the block of what a sentence is about. */
+static const char *place_for(const fcgipm_pool_conf_t *conf, const char *sentence, apr_pool_t *pool)
+{
+    const ap_directive_t *line = conf->block ? line_of(conf->block, sentence) : NULL;
+
+    return line ? apr_psprintf(pool, "%s:%d", line->filename, line->line_num) : conf->place;
+}
+
 static void complain_of(check_t *check, bool fatal, apr_pool_t *pool, const fcgipm_pool_conf_t *conf,
                         const char *text)
 {
-    const ap_directive_t *line = conf->block ? line_of(conf->block, text) : NULL;
-    const char *place = line ? apr_psprintf(pool, "%s:%d", line->filename, line->line_num) : conf->place;
+    const char *place = place_for(conf, text, pool);
 
     if (conf->wrapper)
         text = apr_psprintf(pool, "FcgiAllowWrapper \"%s\": %s", conf->wrapper, text);
@@ -1217,10 +1224,10 @@ static void check_by_trying(check_t *check, apr_pool_t *pool, const fcgipm_pool_
         complain_of(check, false, pool, conf, apr_pstrcat(pool, WOULD_NOT, fault.sentence, NULL));
 }
 
-static void warn(const fcgipm_pool_conf_t *conf, const char *text)
+static void warn(const fcgipm_pool_conf_t *conf, apr_pool_t *pool, const char *text)
 {
     ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, conf->server,
-                 "FPM0680: %s: <FcgiServer %s> %s", conf->place, conf->setting->name, text);
+                 "FPM0680: %s: <FcgiServer %s> %s", place_for(conf, text, pool), conf->setting->name, text);
 }
 
 /* What is allowed and hardly meant. */
@@ -1231,12 +1238,13 @@ static void check_odd(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
     struct stat st;
 
     if (s->no_new_privs && look_at(s, program, &st) && (st.st_mode & (S_ISUID | S_ISGID)))
-        warn(conf, apr_psprintf(pool,
-                                "FcgiNoNewPrivs On: FcgiCommand %s is setuid or setgid, which then has no "
-                                "effect; write Off, or take the bit away",
-                                program));
+        warn(conf, pool,
+             apr_psprintf(pool,
+                          "FcgiNoNewPrivs On: FcgiCommand %s is setuid or setgid, which then has no "
+                          "effect; write Off, or take the bit away",
+                          program));
     if (s->limit_procs != FCGIPM_NO_COUNT && !s->user && geteuid() == 0)
-        warn(conf,
+        warn(conf, pool,
              "FcgiLimit procs=: counts httpd's own processes and threads too, as long as the application "
              "runs as httpd's user; write a FcgiUser of its own");
 }
@@ -1395,7 +1403,7 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
         why = "with FcgiSuexec, which runs a program in its own directory";
     }
     if (useless)
-        warn(conf, apr_pstrcat(pool, useless, ": means nothing ", why, NULL));
+        warn(conf, pool, apr_pstrcat(pool, useless, ": means nothing ", why, NULL));
 }
 
 typedef struct groups_check {
