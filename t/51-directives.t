@@ -110,6 +110,7 @@ bad 'a runtime directory that is too long', 'FcgiRuntimeDir /' . 'x' x 100 . "\n
 bad 'a comment behind a directive', "<FcgiServer app>\n    FcgiCommand $actor --quiet   # its requests come on descriptor 0\n</FcgiServer>\n", qr/FcgiCommand \.\.\. # its requests.*: a comment needs a line of its own/;
 bad 'the same behind a number', $block->('FcgiProcesses 1 8 # eight'), qr/FcgiProcesses \.\.\. # eight: a comment needs a line of its own/;
 good 'an argument that begins with #', "<FcgiServer app>\n    FcgiCommand $actor \"#fff\" a#b\n</FcgiServer>\n";
+bad 'a block without its brackets', "FcgiServer app\n", qr/FcgiServer app: a block; write <FcgiServer app>, its directives, and <\/FcgiServer>/;
 bad 'a slip of the pen', $block->('FcgiTimout read=5s'), qr/FcgiTimout: there is no such directive; write FcgiTimeout/;
 bad 'another', $block->('CgiProcess 1 2'), qr/CgiProcess: there is no such directive; write FcgiProcesses/;
 bad 'one that is like no other', $block->('FcgiFrobnicate 1'), qr/Invalid command 'FcgiFrobnicate'/;

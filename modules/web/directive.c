@@ -375,6 +375,14 @@ static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
     return NULL;
 }
 
+/* httpd would say that some module may not be loaded. */
+static const char *not_a_block(cmd_parms *cmd, void *dir, const char *args)
+{
+    (void)dir;
+    return apr_psprintf(cmd->pool, "%s %s: a block; write <%s %s>, its directives, and </%s>", cmd->cmd->name,
+                        args, cmd->cmd->name, args, cmd->cmd->name);
+}
+
 static const fcgipm_setting_row_t *row_of(const char *directive, const char *key, unsigned nth)
 {
     for (unsigned i = 0; i < fcgipm_setting_row_count; i++) {
@@ -1567,6 +1575,9 @@ static const command_rec fixed_directives[] = {
     AP_INIT_RAW_ARGS("<FcgiServer", server_block, NULL, RSRC_CONF, "NAME: an application and its processes"),
     AP_INIT_RAW_ARGS("<FcgiServerTemplate", server_block, NULL, RSRC_CONF,
                      "NAME: an application of which each user has processes of his own"),
+    AP_INIT_RAW_ARGS("FcgiServer", not_a_block, NULL, RSRC_CONF | ACCESS_CONF, "a block: <FcgiServer NAME>"),
+    AP_INIT_RAW_ARGS("FcgiServerTemplate", not_a_block, NULL, RSRC_CONF | ACCESS_CONF,
+                     "a block: <FcgiServerTemplate NAME>"),
     AP_INIT_TAKE2("SuexecUserGroup", suexec_user_group, NULL, RSRC_CONF, "mod_suexec's own, seen here too"),
     AP_INIT_TAKE1("FcgiRuntimeDir", runtime_dir_directive, NULL, RSRC_CONF,
                   "DIR: sockets and state, default fcgipm in httpd's runtime directory"),
