@@ -144,6 +144,12 @@ subtest 'what is no answer is 502' => sub {
     is $h->get('/c')->{status}, 200, 'the application is well';
     is scalar(() = $h->log =~ /FPM0610|FPM0616/g), scalar(keys %bad), 'one line each';
     like $h->log, qr/FPM061[06]: pool c slot \d+ pid \d+: .*; answered 502/, 'that says who, why and what';
+    like $h->log, qr/line 1 of its response head: a line without colon: "hello world"; answered 502/, 'and the line that is wrong';
+    like $h->log, qr/a field name that is empty or not a token: "X Y"; /, 'as far as it was read';
+    like $h->log, qr/a malformed or contradictory Content-Length: "Content-Length: -1"; /, 'or all of it';
+    like $h->log, qr/a control byte, or a CR that no LF follows: "X-A: b"; /, 'and nothing behind a control byte';
+    raw_answer('x' x 500 . "\r\n\r\n");
+    like $h->log, qr/a line without colon: "x{80}"\.\.\.; /, 'at most 80 bytes';
 };
 
 $h->stop;

@@ -64,7 +64,7 @@ good 'external', "<FcgiServer x>\n    FcgiConnect $_\n</FcgiServer>\n" for 'unix
 for my $case (
     ['FcgiProcesses two', qr/FcgiProcesses two/], ['FcgiProcesses 5 2', qr/FcgiProcesses 5 2|min/], ['FcgiProcesses 1 9999', qr/FcgiProcesses.*9999.*256/],
     ['FcgiProcesses', qr/FcgiProcesses/], ['FcgiProcesses 1 2 3', qr/FcgiProcesses/],
-    ['FcgiConcurrency 0', qr/FcgiConcurrency 0.*1/], ['FcgiConcurrency many', qr/FcgiConcurrency many/],
+    ['FcgiConcurrency 0', qr/FcgiConcurrency 0.*1 and 1024 or Auto/], ['FcgiConcurrency many', qr/FcgiConcurrency many/],
     ['FcgiTimeout read=fast', qr/FcgiTimeout.*read=fast/], ['FcgiTimeout read=10x', qr/read=10x/], ['FcgiTimeout reed=10s', qr/reed/],
     ['FcgiTimeout 10s', qr/FcgiTimeout 10s/], ['FcgiTimeout start=1ms', qr/start=1ms.*100 ?ms/], ['FcgiTimeout read=-5s', qr/read=-5s/],
     ['FcgiQueue length=lots', qr/length=lots/], ['FcgiQueue length=100000', qr/length=100000.*1000/], ['FcgiQueue 5', qr/FcgiQueue 5/],
@@ -101,11 +101,58 @@ bad 'no name', "<FcgiServer>\n    FcgiCommand $actor\n</FcgiServer>\n", qr/FcgiS
 bad 'a strange name', "<FcgiServer a/b>\n    FcgiCommand $actor\n</FcgiServer>\n", qr{a/b};
 bad 'the same name twice', $block->() . $block->(), qr/app.*(?:twice|already|again)/i;
 bad 'an unknown pool', "<Location \"/x\">\n    FcgiPass nothere\n</Location>\n", qr/FcgiPass nothere: there is no <FcgiServer nothere>/;
-bad 'an unknown pool of a handler', "<Location \"/x\">\n    SetHandler fcgipm:nothere\n</Location>\n", qr/fcgipm:nothere|SetHandler nothere/;
+bad 'an unknown pool of a handler', "<Location \"/x\">\n    SetHandler fcgipm:nothere\n</Location>\n", qr/SetHandler fcgipm:nothere: there is no <FcgiServer nothere>/;
 bad 'a pattern without a prefix', $block->() . "<LocationMatch \"^/x\">\n    FcgiPass app\n</LocationMatch>\n", qr/FcgiPass app: a pattern does not tell.*prefix=/;
 bad 'a pool of another virtual host', "<VirtualHost *:\@PORT\@>\n    ServerName a\n" . $block->() . "</VirtualHost>\n<VirtualHost *:\@PORT\@>\n    ServerName b\n    <Location \"/x\">\n        FcgiPass app\n    </Location>\n</VirtualHost>\n",
     qr/FcgiPass app: there is no <FcgiServer app> in this virtual host/;
 bad 'a runtime directory that is too long', 'FcgiRuntimeDir /' . 'x' x 100 . "\n", qr/FcgiRuntimeDir.*too long/;
+
+bad 'a comment behind a directive', "<FcgiServer app>\n    FcgiCommand $actor --quiet   # its requests come on descriptor 0\n</FcgiServer>\n", qr/FcgiCommand \.\.\. # its requests.*: a comment needs a line of its own/;
+bad 'the same behind a number', $block->('FcgiProcesses 1 8 # eight'), qr/FcgiProcesses \.\.\. # eight: a comment needs a line of its own/;
+good 'an argument that begins with #', "<FcgiServer app>\n    FcgiCommand $actor \"#fff\" a#b\n</FcgiServer>\n";
+bad 'a block without its brackets', "FcgiServer app\n", qr/FcgiServer app: a block; write <FcgiServer app>, its directives, and <\/FcgiServer>/;
+bad 'a slip of the pen', $block->('FcgiTimout read=5s'), qr/FcgiTimout: there is no such directive; write FcgiTimeout/;
+bad 'another', $block->('CgiProcess 1 2'), qr/CgiProcess: there is no such directive; write FcgiProcesses/;
+bad 'one that is like no other', $block->('FcgiFrobnicate 1'), qr/Invalid command 'FcgiFrobnicate'/;
+bad 'a handler that is none', "<Location \"/x\">\n    SetHandler fcgipm-statsu\n</Location>\n", qr/SetHandler fcgipm-statsu: there is no such handler; write fcgipm:NAME, fcgipm-script or fcgipm-status/;
+bad 'a handler for endings that is none', "<Location \"/x\">\n    AddHandler fcgipm-scripts .fcgi\n</Location>\n", qr/AddHandler fcgipm-scripts: there is no such handler/;
+bad 'prefix= where the file is the script', $block->() . "<Directory \"/\">\n    FcgiPass app prefix=/x\n</Directory>\n", qr/FcgiPass app prefix=\/x: only in <Location>/;
+bad 'a URL', "<FcgiServer x>\n    FcgiConnect fcgi://127.0.0.1:9000\n</FcgiServer>\n", qr{FcgiConnect fcgi://127.0.0.1:9000: an address, not a URL; write unix:/path};
+bad 'a template without such a word', "<FcgiServerTemplate x>\n    FcgiCommand $actor\n    FcgiUserFrom Vhost\n</FcgiServerTemplate>\n", qr/FcgiUserFrom Vhost: not known; write one of Owner\|SuexecUserGroup\|Path\|Server/;
+bad 'a wrapper that is not there', "FcgiAllowWrapper \"/nowhere/at/all -x\"\n", qr{FcgiAllowWrapper "/nowhere/at/all -x": FcgiCommand /nowhere/at/all: there is no such file};
+like +(Fcgipm->configtest(conf => "<FcgiServer x>\n    FcgiConnect 127.0.0.1:9000\n    FcgiProcesses 2 3\n    FcgiQueue length=5\n</FcgiServer>\n"))[1], qr/FPM0680: .*FcgiProcesses: means nothing with FcgiConnect/, 'FcgiProcesses with FcgiConnect';
+
+# httpd does not start without its runtime directory; it is not made by configtest.
+my $place = Fcgipm->prepare(conf => q())->root;
+bad 'a runtime directory below one that is not there', "FcgiRuntimeDir $place/none/run\n", qr{FcgiRuntimeDir: cannot look at \Q$place\E/none: No such file};
+mkdir "$place/open" and chmod 0777, "$place/open";
+bad 'a runtime directory that others may write to', "FcgiRuntimeDir $place/open\n", qr{FcgiRuntimeDir: \Q$place\E/open must belong to uid};
+bad 'one below such a directory', "FcgiRuntimeDir $place/open/run\n", qr{FcgiRuntimeDir: .*belongs to or is writable by others};
+good 'one that will be made', "FcgiRuntimeDir $place/made\n";
+ok !-e "$place/made", 'and is not';
+
+# A program whose interpreter is not there.
+for my $case (['crlf', "#!/usr/bin/perl\r\nprint 1;\r\n", qr/its first line ends in CR LF/], ['gone', "#! /nowhere/at/all -w\n", qr{its first line names the interpreter /nowhere/at/all, which is not there}]) {
+    my ($name, $text, $like) = @$case;
+    open my $f, '>', "$place/$name" or die;
+    print {$f} $text;
+    close $f;
+    chmod 0755, "$place/$name";
+    bad "a program, $name", "<FcgiServer app>\n    FcgiCommand $place/$name\n</FcgiServer>\n", $like;
+}
+
+# A fault in a block is on the line of the directive, not on that of the last one.
+for my $case (['when it is read', 'FcgiProcesses 5 2'], ['when it is checked', 'FcgiUser nobodyatall'], ['when it is tried', $> ? () : "FcgiDirectory $place/closed\n    FcgiUser nobody"]) {
+    my ($what, $line) = @$case;
+    next unless $line;
+    mkdir "$place/closed", 0700;
+    open my $f, '>', "$place/block.conf" or die;
+    print {$f} "<FcgiServer app>\n    FcgiCommand $actor\n    $line\n    FcgiUmask 022\n    FcgiKeepConn On\n</FcgiServer>\n";
+    close $f;
+    my (undef, $output) = Fcgipm->configtest(conf => "Include $place/block.conf\n");
+    like $output, qr{\Q$place\E/block\.conf:3: |line 3 of \Q$place\E/block\.conf}, "the line of the directive, $what" or diag $output;
+    like $output, qr{FcgiDirectory $place/closed as uid|$line}, 'and what it is';
+}
 
 my (undef, $said) = Fcgipm->configtest(conf => "<FcgiServer gone>\n    FcgiCommand /nowhere/app\n</FcgiServer>\n" . "<VirtualHost *:\@PORT\@>\n    ServerName x\n</VirtualHost>\n" x 3);
 is scalar(() = $said =~ /there is no such file/g), 1, 'a fault is said once, however many virtual hosts there are';
@@ -115,6 +162,10 @@ my $h = Fcgipm->httpd(expect_log => [qr/FPM0661/, qr/FPM031[67]/, qr/FPM0332/, q
 <FcgiServer gone>
     FcgiCommand /nowhere/app
     FcgiProcesses 0 1
+</FcgiServer>
+<FcgiServer crlf>
+    FcgiCommand $place/crlf
+    FcgiProcesses 1
 </FcgiServer>
 <FcgiServer quoted>
     FcgiCommand /usr/bin/perl -e 'exec "$actor"' "two words" "" plain 'single "double"'
@@ -168,6 +219,7 @@ is $a, $c, 'is shared by the virtual hosts that name it';
 is $who_b, 'private', 'a virtual host\'s own block goes before it';
 isnt $b, $a, 'and has its own process';
 wait_for { $h->workers('quoted') } 5, 'it runs';
+ok $h->wait_log(qr/FPM0316: pool crlf .*: exec of its interpreter \(the #! line, without a CR at its end, or ld\.so\) failed: No such file/, 5), 'an interpreter that is not there';
 my ($pid) = $h->marked('quoted');
 $h->stop;
 
@@ -178,4 +230,5 @@ wait_for { (split /\0/, Fcgipm::proc_file(($h->workers('q'))[0], 'cmdline'))[0] 
 my @argv = split /\0/, Fcgipm::proc_file(($h->workers('q'))[0], 'cmdline'), -1;
 is_deeply [@argv[3 .. 6]], ['two words', '', 'plain', "a 'b' c"], 'arguments with blanks, quotes, and nothing';
 $h->stop;
+system q(rm), q(-rf), $place;
 done_testing;

@@ -49,6 +49,22 @@ for my $file ('conf/fcgipm.conf', grep { !$> || !/mass-hosting/ } sort glob 'con
     }
 }
 
+# What the pages show is accepted as it is pasted, but for the program and the user, which are not here.
+for my $page ('README.md', 'conf/OPERATING.md', glob 'docs/*.md') {
+    my $text = do { local $/; open my $f, '<', $page or die "$page: $!"; <$f> };
+    my $n = 0;
+    while ($text =~ /^```apache\n(.*?)^```/msg) {
+        my $conf = $1;
+        $conf =~ s/^LoadModule fcgipm_module.*\n//mg;
+        $conf =~ s/^(\s*FcgiCommand\s+)\/srv\S+/$1$actor/mg;
+        $conf =~ s/^(\s*Fcgi(?:User|UserLimit)\s+)[a-z]\w*/$> ? "$1" . getpwuid($>) : "$1nobody"/meg;
+        $conf =~ s/py-spy/env/;
+        $conf = "<FcgiServer some>\n    FcgiCommand $actor\n$conf</FcgiServer>\n" if $conf =~ /^Fcgi(?:Limit|Priority|SlowLog)/m;
+        my ($status, $output) = Fcgipm->configtest(conf => $conf);
+        is $status, 0, "$page, part " . ++$n or diag $conf, $output;
+    }
+}
+
 # The path at which an example answers, and what it says.
 my %serves = (
     c => ['C_URL', qr/^hello from c/], perl => ['PERL_URL', qr/^hello from perl/], go => ['GO_URL', qr/^hello from go/],
@@ -76,6 +92,18 @@ for my $name (sort keys %serves) {
         my $r = $h->get($path);
         is $r->{status}, 200, "$file: $path answers" or diag $h->log;
         like $r->{body}, $like, 'and is the application';
+        if ($name eq 'mass-hosting') {
+            my $www = $h->root . '/customers/shop/www';
+            my ($said) = $text =~ /^(# +<Files "\*\.php">\n.*?^# +<\/Files>\n)/ms;
+            open my $f, '>', "$www/.htaccess" or die;
+            print {$f} $said =~ s/^# +//mgr;
+            close $f;
+            open $f, '>', "$www/memory.php" or die;
+            print {$f} '<?php echo ini_get("memory_limit");';
+            close $f;
+            system 'chown', '-R', 'nobody', $www;
+            is $h->get('/~shop/memory.php')->{body}, '512M', 'a customer chooses the other command in his .htaccess';
+        }
         $h->stop;
     }
 }

@@ -159,7 +159,13 @@ subtest 'what is not understood' => sub {
     }
     my ($code, $said) = $h->ctl('restart', 'nobody');
     is $code, 1, 'a pool that is not there';
-    like $said, qr/there is no pool nobody/, 'says so';
+    like $said, qr/there is no pool nobody; `fcgipmctl status` lists them/, 'says so';
+    ($code, $said) = $h->ctl('status', 'app', '--json');
+    is_deeply [$code, do { my %n = map { $_->{name} => 1 } @{JSON::PP->new->decode($said)->{pools}}; keys %n }], [0, 'app'], 'status POOL --json is of that pool';
+    ($code, $said) = $h->ctl('status', '--json', 'nobody');
+    is $code, 1, 'of none: refused';
+    ($code, $said) = $h->ctl('status', 'app', '--openmetrics');
+    is $code, 2, '--openmetrics is of all';
     ($code, $said) = $h->ctl('restart', 'twin');
     is $code, 1, 'a name of two virtual hosts';
     like $said, qr/several virtual hosts.*twin\@third:$port.*twin\@fourth:$port|several virtual hosts.*twin\@fourth:$port.*twin\@third:$port/, 'says which';

@@ -319,7 +319,7 @@ bad $_->[0], [$_->[0]], $_->[1] for
     ['FcgiReadOnlyPaths etc', qr/FcgiReadOnlyPaths etc: not a full path/], ['FcgiInaccessiblePaths home', qr/FcgiInaccessiblePaths home: not a full path/],
     ['FcgiUser daemon', qr/<FcgiServer app> FcgiUser daemon: its uid \d+ is below FcgiMinUid 100; write a user of the application's own, or lower FcgiMinUid/],
     ["FcgiUser $user daemon", qr/<FcgiServer app> FcgiUser $user daemon: gid \d+ is below FcgiMinGid 100/],
-    ["FcgiUser $user root", qr/applications never run as root/], ["FcgiUser $odd", qr/FcgiUser $odd: is a member of root's group \(gid 0\)/],
+    ["FcgiUser $user root", qr/FcgiUser $user root: applications never run in root.s group/], ["FcgiUser $odd", qr/FcgiUser $odd: is a member of root's group \(gid 0\)/],
     ['FcgiMinUid 5', qr/FcgiMinUid holds for the whole server/];
 bad 'private, and the program in /tmp', ['FcgiCommand ' . app_built('actor.c'), 'FcgiPrivateTmp On'], qr{FcgiCommand /tmp/.*: with FcgiPrivateTmp the processes have an empty /tmp};
 bad 'a root directory and FcgiReady Notify', ["FcgiRoot $top/jail", 'FcgiCommand /bin/walls', 'FcgiReady Notify'], qr/FcgiReady Notify: NOTIFY_SOCKET lies outside of FcgiRoot/;
@@ -354,9 +354,9 @@ sub held {
     system 'rm', '-rf', $root;
 }
 my $no = 'setpriv --bounding-set=-';
-held('an oom score below httpd\'s', "${no}sys_resource", 'FcgiPriority oom=-900', qr/priority oom failed: Permission denied/);
-held('a limit above httpd\'s', "prlimit --nofile=1000:1000 ${no}sys_resource", 'FcgiLimit files=2000', qr/limit files failed: Operation not permitted/);
-held('a nice value below httpd\'s', "${no}sys_nice", 'FcgiPriority nice=-1', qr/priority nice failed: Permission denied/);
+held('an oom score below httpd\'s', "${no}sys_resource", 'FcgiPriority oom=-900', qr/FcgiPriority oom= failed: Permission denied/);
+held('a limit above httpd\'s', "prlimit --nofile=1000:1000 ${no}sys_resource", 'FcgiLimit files=2000', qr/FcgiLimit files= failed: Operation not permitted/);
+held('a nice value below httpd\'s', "${no}sys_nice", 'FcgiPriority nice=-1', qr/FcgiPriority nice= failed: Permission denied/);
 held('a root directory', "${no}sys_chroot", "FcgiRoot $top/jail\nFcgiCommand /bin/walls", qr{FcgiRoot $top/jail failed: Operation not permitted});
 held('a private tmp', "${no}sys_admin", 'FcgiPrivateTmp On', qr/FcgiPrivateTmp: this kernel or container allows no mount namespace: unshare failed: Operation not permitted/);
 held('read-only paths', "${no}sys_admin", 'FcgiReadOnlyPaths /etc', qr/FcgiReadOnlyPaths: this kernel or container allows no mount namespace/);
@@ -400,7 +400,7 @@ kill TERM => $child;
 waitpid $child, 0;
 $conf = $h->slurp('httpd.conf');
 for my $case (['FcgiUser nobody', qr/FcgiUser nobody: needs httpd to be started as root/], ["FcgiRoot $top/jail\nFcgiCommand /bin/walls", qr/FcgiRoot needs httpd to be started as root/],
-    ['FcgiPrivateTmp On', qr/FcgiPrivateTmp needs httpd to be started as root/], ['FcgiPriority nice=-5', qr/a process would not start: priority nice failed: Permission denied/]) {
+    ['FcgiPrivateTmp On', qr/FcgiPrivateTmp needs httpd to be started as root/], ['FcgiPriority nice=-5', qr/a process would not start: FcgiPriority nice= failed: Permission denied/]) {
     my ($line, $like) = @$case;
     my $text = $conf =~ s/FcgiCommand $app\n    FcgiProcesses/$line\n    FcgiProcesses/r;
     $text =~ s/(<FcgiServer c>\n)/$1    FcgiCommand $app\n/ if $line !~ /FcgiCommand/;

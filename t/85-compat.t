@@ -197,6 +197,8 @@ spit "$docs/c/.htaccess", "FcgidIOTimeout 1\n";
 is $h->get('/c/actor.php')->{status}, 500, 'a value in .htaccess is refused';
 ok $h->log_has(qr/FcgidIOTimeout: not in \.htaccess/), 'and the log says where it goes';
 like $h->get('/a/actor.php')->{body}, qr/^hello from php/, 'AddHandler in .htaccess: the server\'s wrapper';
+like +(Fcgipm->configtest(conf => "FcgiCompat On\nFcgidWrapper /nowhere/at/all .x\n"))[1], qr{FPM0661: \S+:\d+: <FcgiServer fcgid-all>, made by FcgiCompat: FcgiCommand /nowhere/at/all: there is no such file}, 'a program that is not there';
+unlike +(Fcgipm->configtest(conf => "FcgiCompat On\nFastCgiExternalServer /x -host 127.0.0.1:9\n"))[1], qr/FPM0680/, 'nothing means nothing that nobody has said';
 is $h->get('/b/actor.php')->{status}, 500, 'FcgidWrapper in .htaccess is refused';
 ok $h->log_has(qr/FcgidWrapper: not in \.htaccess.*FcgiWrapper/), 'with the way out';
 $h->stop;

@@ -226,6 +226,7 @@ for my $case (
     ["<Proxy balancer://b>\n    BalancerMember fcgi://127.0.0.1:9\n</Proxy>\n", qr/a balancer stays with mod_proxy_fcgi/, qr/^    BalancerMember/m],
     ["SuexecUserGroup a a\nAddHandler fcgid-script .fcgi\n", qr/SuexecUserGroup says another/, qr/fcgipm-script \.fcgi/],
     ["FcgidInitialEnv A b\nAddHandler fcgid-script .fcgi\n", qr/fcgipm-script knows no such variable/, qr/fcgipm-script \.fcgi/],
+    ["LoadModule proxy_fcgi_module x.so\n<IfModule proxy_fcgi_module>\nSetHandler \"proxy:unix:/x|fcgi://localhost\"\n</IfModule>\n", qr/:2: NEEDS A HUMAN: nothing here loads mod_fcgipm, and without it scripts are sent as they are; .*a2enmod fcgipm/, qr/^<IfModule mod_fcgipm\.c>$/m],
     ["Include nothere.conf\n", qr/nothere\.conf: there is no such file/, qr/^Include/m],
     ["Include \${NOWHERE}/x.conf\n", qr/a variable that is not known here/, qr/^Include/m],
 ) {

@@ -26,7 +26,7 @@ sub at { my ($path, $vhost) = @_; my $r = $h->raw("GET $path HTTP/1.0\r\nHost: "
 sub who { my $pid = at(@_); return $pid if $pid =~ /status/; my ($user) = grep { $uid{$_} == uid_of($pid) } keys %uid; return $user // 'uid ' . uid_of($pid) }
 sub command { my ($path) = @_; my $pid = at($path); return $pid =~ /status/ ? $pid : Fcgipm::proc_file($pid, 'cmdline') =~ tr/\0/ /r }
 
-$h = Fcgipm->httpd(expect_log => [qr/FPM070[1234]/, qr/FPM066[278]/, qr{/ht/\.htaccess: .*(?:not allowed here|can only name)}], conf => <<"EOC");
+$h = Fcgipm->httpd(expect_log => [qr/FPM070[1234]/, qr/FPM066[278]/, qr{/ht/\.htaccess: .*(?:not allowed here|can only name|there is no such handler)}], conf => <<"EOC");
 <FcgiServerTemplate own>
     FcgiCommand /bin/false
     FcgiUserFrom Owner below=\@ROOT\@/srv

@@ -25,7 +25,7 @@ chmod 0755, $dir;
 install('app.fcgi', 0755);
 install('open.fcgi', 0775);
 my $port = free_port();
-my $h = Fcgipm->httpd(modules => ['suexec'], expect_log => [qr/FPM0661/, qr/FPM031[67]/, qr/FPM060\d/, qr/FPM0680/], conf => <<"EOC");
+my $h = Fcgipm->httpd(modules => ['suexec'], expect_log => [qr/FPM0630/, qr/FPM0661/, qr/FPM031[67]/, qr/FPM060\d/, qr/FPM0680/], conf => <<"EOC");
 <FcgiServer app>
     FcgiCommand $dir/app.fcgi
     FcgiUser nobody $group
@@ -64,6 +64,10 @@ Listen 127.0.0.1:$port
         FcgiPass site
     </Location>
     SuexecUserGroup nobody $group
+    <Directory "\@ROOT\@/htdocs">
+        Options +ExecCGI
+    </Directory>
+    AddHandler fcgipm-script .fcgi
 </VirtualHost>
 EOC
 sub uid_of { return Fcgipm::proc_file($_[0], 'status') =~ /^Uid:\s+(\d+)\s+(\d+)\s+(\d+)/m && $1 == $2 && $2 == $3 ? $1 : -1 }
@@ -82,6 +86,11 @@ is uid_of($h->get('/plain?do=pid')->{body} =~ s/\n//r), (getpwnam 'www-data')[2]
 
 my $r = `curl -s http://127.0.0.1:$port/site?do=pid`;
 is uid_of($r =~ s/\n//r), $uid, 'the user of SuexecUserGroup, which stands behind the block';
+
+copy($actor, $h->root . '/htdocs/own.fcgi');
+chmod 0755, $h->root . '/htdocs/own.fcgi';
+is scalar(`curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:$port/own.fcgi`), 500, 'a script that would run as httpd\'s user, and not as SuexecUserGroup, does not';
+ok $h->log_has(qr/FPM0630: fcgipm-script runs programs as httpd's User, and SuexecUserGroup says uid $uid/), 'and the log says why';
 
 ok $h->log_has(qr/FPM0661: .*<FcgiServer open> FcgiSuexec: \Q$dir\E\/open\.fcgi can be written by others, so suexec refuses it; chmod go-w/), 'the start says what suexec will not take';
 ok $h->wait_log(qr/FPM0316: pool open slot 0 pid \d+: did not start: exited with code 118 .*suexec refuses it: the program can be written by others \(suexec\.log says more\)/, 10), 'and so does the failed start';

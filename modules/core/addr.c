@@ -105,6 +105,8 @@ apr_status_t fcgipm_addr_parse(fcgipm_addr_t *addr, const char *text, fcgipm_fau
         return parse_unix(addr, text, text + 5, fault);
     if (text[0] == '/')
         return parse_unix(addr, text, text, fault);
+    if (strstr(text, "://"))
+        return fcgipm_fault_set(fault, APR_EINVAL, "address", VALUE ": an address, not a URL; " WANTED, text);
     return parse_tcp(addr, text, strncmp(text, "tcp:", 4) ? text : text + 4, fault);
 }
 

@@ -153,7 +153,10 @@ apr_status_t fcgipm_owner_of(uint32_t *uid, const char *path, const char *below,
         return rv;
     for (unsigned i = 0; i < way.depth; i++)
         if (way.dir_owner[i] != 0 && way.dir_owner[i] != way.file.st_uid)
-            return refuse(fault, path, "a directory in its path belongs to neither its owner nor root");
+            return refuse(fault, path,
+                          way.file.st_uid == 0
+                              ? "it belongs to root, as whom nothing runs; chown it to the customer"
+                              : "a directory in its path belongs to neither its owner nor root");
     *uid = way.file.st_uid;
     return APR_SUCCESS;
 }

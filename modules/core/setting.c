@@ -270,8 +270,11 @@ static const char *parse_number(void *s, const fcgipm_setting_row_t *row, const 
     const number_kind_t *kind = &number_kinds[row->kind];
     bool off = takes_off(row) || (row->kind == FCGIPM_KIND_DURATION && row->min == 0);
     bool such = row->value && strcasecmp(row->value, "off");
-    const char *example =
-        apr_pstrcat(pool, off ? " or off" : "", such ? ", such as " : "", such ? row->value : "", NULL);
+    const char *example = apr_pstrcat(pool,
+                                      off               ? " or off"
+                                      : takes_auto(row) ? " or Auto"
+                                                        : "",
+                                      such ? ", such as " : "", such ? row->value : "", NULL);
     int64_t number = 0;
 
     if (is_auto(row, text)) {
@@ -306,7 +309,9 @@ static const char *parse_choice(void *s, const fcgipm_setting_row_t *row, const 
         *(uint32_t *)member(s, row) = index;
         return NULL;
     }
-    return apr_psprintf(pool, "%s: not known; write one of %s", title(row, text, pool), row->words);
+    /* What has no default is not said by writing it: the first word means that nothing was. */
+    return apr_psprintf(pool, "%s: not known; write one of %s", title(row, text, pool),
+                        row->value ? row->words : strchr(row->words, '|') + 1);
 }
 
 static const char *parse_address(void *s, const fcgipm_setting_row_t *row, const char *text, apr_pool_t *pool)

@@ -30,7 +30,8 @@
       "FcgiProcesses, FcgiReady, FcgiProbe, FcgiRecycle, "                                                   \
       "FcgiWatch, FcgiSlowLog and the times start, idle and stop then mean nothing.")                        \
     X("FcgiUser", NULL, STRING, user, 0, 0, NULL, NULL, "user", 1,                                           \
-      "Whom the processes run as; httpd's own User when not given. Needs httpd to be started as root. "      \
+      "Whom the processes run as, by name; httpd's own User when not given, also where a virtual host has "  \
+      "SuexecUserGroup (FcgiSuexec and FcgiCompat heed that). Needs httpd to be started as root. "           \
       "Never root itself, nor one below FcgiMinUid or FcgiMinGid, nor one in root's group.")                 \
     X("FcgiUser", NULL, STRING, group, 0, 0, NULL, NULL, "[group]", 1,                                       \
       "Their group; the user's own, with its supplementary groups, when not given. Never root's.")           \
@@ -120,7 +121,7 @@
     X("FcgiInaccessiblePaths", NULL, LIST, inaccessible, 0, 0, NULL, NULL, "/path ...", 1,                   \
       "Directories whose contents the processes do not see. May be repeated. Needs what FcgiPrivateTmp "     \
       "needs.")                                                                                              \
-    X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME value", 1,                                         \
+    X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME [value]", 1,                                       \
       "A variable in the processes' environment; may be repeated. Nothing of httpd's own environment gets "  \
       "there without FcgiPassEnv. Unless said otherwise PATH is /usr/local/bin:/usr/bin:/bin, and "          \
       "PHP_FCGI_MAX_REQUESTS is 0: php-cgi would end by itself after 500 requests, where FcgiRecycle lets "  \
@@ -198,7 +199,7 @@
       "On: as FcgiRequestBuffer says. Off: the body goes to the application as it comes, and the answer "    \
       "comes back meanwhile, for uploads that are shown as they go or that never end; a slow client then "   \
       "holds a process, a request is not tried again on another process once the body has begun, and one "   \
-      "whose length is not known has no CONTENT_LENGTH.")                                                    \
+      "whose length is not known has no CONTENT_LENGTH (PHP then sees no body at all).")                     \
     X("FcgiResponseBuffer", "memory", SIZE, reply_memory_bytes, 0, 1024 * FCGIPM_M, "256K", NULL,            \
       "memory=size", 1,                                                                                      \
       "An answer is taken from the process as fast as that writes it, so that a slow reader holds none: "    \
@@ -373,9 +374,10 @@
       "FcgiWrapper \"command [argument ...]\" [.extension ...] [virtual]", "",                               \
       "Files with one of these endings (without any: all) are answered by this command, which "              \
       "FcgiAllowWrapper must allow, word for word. Needs Options ExecCGI. virtual: the file need not be "    \
-      "there. SetHandler, FcgiPass or FcgiPass None further inside ends it. With FcgiCompat On, outside of " \
-      ".htaccess, this is so where FcgiAllowWrapper above it allows the command; with another command "      \
-      "FcgiWrapper is the old name of FcgidWrapper.")                                                        \
+      "there. SetHandler, FcgiPass or FcgiPass None further inside ends it, and so does one in the "         \
+      "server's <Files> or <FilesMatch>, which httpd takes after .htaccess: there write it in <Files>, "     \
+      "too. With FcgiCompat On, outside of .htaccess, this is so where FcgiAllowWrapper above it allows "    \
+      "the command; with another command FcgiWrapper is the old name of FcgidWrapper.")                      \
     X("FcgiPassEnv", "FcgiServer block", "FcgiPassEnv NAME ...", "",                                         \
       "Variables of httpd's own environment that the processes get, with the values they have when the "     \
       "configuration is read. One that is not set is skipped with a warning.")                               \

@@ -31,8 +31,9 @@ enum { DONE = 0, REFUSED = 1, USAGE = 2, NO_MANAGER = 3, TOO_LATE = 4 };
 
 static const char usage[] =
     "usage: fcgipmctl [-d DIR] COMMAND\n"
-    "  status [POOL] [--json | --openmetrics] [--watch[=SECONDS]]\n"
+    "  status [POOL] [--json] [--watch[=SECONDS]]\n"
     "                          what all pools do, or one with its processes\n"
+    "  status --openmetrics    the same of all for Prometheus\n"
     "  restart POOL [--no-wait] [--timeout=SECONDS]\n"
     "                          replace the processes one by one, without a lost request\n"
     "  drain POOL              finish what runs, refuse further requests, end the processes\n"
@@ -196,13 +197,20 @@ static void put_server(void *ctx, const fcgipm_view_server_t *s)
         printf("mod_fcgipm %s, no manager is running\n", s->version);
 }
 
+static int no_pool(const char *pool)
+{
+    fprintf(stderr, "fcgipmctl: there is no pool %s; `fcgipmctl status` lists them\n", pool);
+    return REFUSED;
+}
+
 static int show(const fcgipm_board_t *board, const char *pool, bool json, bool metrics)
 {
     static const fcgipm_view_visitor_t server = {.server = put_server};
 
     if (json) {
-        fcgipm_json_write(board, wall_us(), to_stdout, NULL);
-        return DONE;
+        if (fcgipm_json_write_only(board, wall_us(), pool, to_stdout, NULL) || !pool)
+            return DONE;
+        return no_pool(pool);
     }
     if (metrics) {
         fcgipm_metrics_write(board, wall_us(), to_stdout, NULL);
@@ -214,8 +222,7 @@ static int show(const fcgipm_board_t *board, const char *pool, bool json, bool m
     }
     if (fcgipm_table_write(board, wall_us(), pool, to_stdout, NULL) || !pool)
         return DONE;
-    fprintf(stderr, "fcgipmctl: there is no pool %s\n", pool);
-    return REFUSED;
+    return no_pool(pool);
 }
 
 /* --json=x is not understood; --watch=x is a number of seconds. */
@@ -266,6 +273,8 @@ static int do_status(int argc, char **argv)
         else
             pool = argv[i];
     }
+    if (pool && metrics)
+        return usage_error("--openmetrics has all pools, and not only", pool);
     if (!(board = open_board()))
         return NO_MANAGER;
     for (;;) {

@@ -166,7 +166,7 @@ static fcgipm_app_t *find(const fcgipm_manager_t *m, const peer_t *peer, const c
         found = app;
     }
     if (!found)
-        answer(peer, "error there is no pool %s\n", word);
+        answer(peer, "error there is no pool %s; `fcgipmctl status` lists them\n", word);
     return found;
 }
 
@@ -206,7 +206,10 @@ static void do_restart(fcgipm_app_t *app, const peer_t *peer, char **words)
 {
     (void)words;
     if (app->setting->connect) {
-        answer(peer, "error pool %s: FcgiConnect: its processes are not ours\n", app->setting->name);
+        answer(peer,
+               "error pool %s: FcgiConnect: its processes are not ours; whoever runs them restarts or stops "
+               "them\n",
+               app->setting->name);
         return;
     }
     fcgipm_refresh_restart(app, "fcgipmctl");
@@ -247,7 +250,10 @@ static void do_scale(fcgipm_app_t *app, const peer_t *peer, char **words)
     uint32_t min, max, most = app->setting->processes_max;
 
     if (app->setting->connect) {
-        answer(peer, "error pool %s: FcgiConnect: its processes are not ours\n", app->setting->name);
+        answer(peer,
+               "error pool %s: FcgiConnect: its processes are not ours; whoever runs them restarts or stops "
+               "them\n",
+               app->setting->name);
         return;
     }
     if (!number(words[0], &min) || !number(words[1], &max) || max < 1 || min > max || max > most) {

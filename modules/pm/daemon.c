@@ -296,13 +296,18 @@ static void stop_leftovers(fcgipm_registry_t *registry, const char *runtime_dir)
 
 apr_status_t fcgipm_daemon_directory(const char *runtime_dir, fcgipm_fault_t *fault)
 {
-    return fcgipm_listen_runtime_dir(runtime_dir, fault);
+    return fcgipm_listen_runtime_dir(runtime_dir, true, fault);
+}
+
+apr_status_t fcgipm_daemon_check_directory(const char *runtime_dir, fcgipm_fault_t *fault)
+{
+    return fcgipm_listen_runtime_dir(runtime_dir, false, fault);
 }
 
 apr_status_t fcgipm_daemon_prepare(fcgipm_registry_t *registry, bool leftover, const char *runtime_dir,
                                    const char *cgroup, uint32_t uid, uint32_t gid, fcgipm_fault_t *fault)
 {
-    apr_status_t rv = fcgipm_listen_runtime_dir(runtime_dir, fault);
+    apr_status_t rv = fcgipm_listen_runtime_dir(runtime_dir, true, fault);
 
     (void)uid;
     (void)gid;

@@ -60,6 +60,8 @@ apr_status_t fcgipm_daemon_try(const fcgipm_setting_t *s, uint32_t uid, uint32_t
 /* Make the runtime directory if there is none, and check that it and all above it is ours (see
  * pm/listen.h). Parent, before it opens any file in it. */
 apr_status_t fcgipm_daemon_directory(const char *runtime_dir, fcgipm_fault_t *fault);
+/* configtest: would that succeed? Changes nothing. */
+apr_status_t fcgipm_daemon_check_directory(const char *runtime_dir, fcgipm_fault_t *fault);
 /* Make and check the runtime directory (ours, not writable by others, no symlink) and stop what an earlier
  * instance left behind according to the registry, and in control groups (cgroup: FcgiCgroup as written, NULL:
  * Auto). Called by the parent before the first manager. uid/gid: httpd's user. */

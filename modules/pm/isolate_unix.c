@@ -57,9 +57,15 @@ static apr_status_t check_root(const fcgipm_jail_cell_t *cell, const fcgipm_sett
 {
     const char *user = s->user ? s->user : "", *group = s->group ? s->group : "";
 
-    if (cell->uid == 0 || cell->gid == 0)
+    if (cell->uid == 0)
         return fcgipm_fault_set(fault, APR_EACCES, "user",
                                 "applications never run as root; set User or FcgiUser");
+    if (cell->gid == 0)
+        return fcgipm_fault_set(
+            fault, APR_EACCES, "user",
+            "FcgiUser %s%s%s: applications never run in root's group (gid 0); write another "
+            "group, or set Group",
+            user, *group ? " " : "", group);
     if (cell->uid < host->min_uid && cell->uid != host->uid)
         return fcgipm_fault_set(fault, APR_EACCES, "user",
                                 "FcgiUser %s: its uid %u is below FcgiMinUid %u; write a user of the "

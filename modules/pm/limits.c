@@ -77,11 +77,11 @@ int fcgipm_limits_prepare(const fcgipm_setting_t *s, fcgipm_step_t *step)
     row_t rows[ROWS];
 
     if (s->nice != FCGIPM_NO_INTEGER && setpriority(PRIO_PROCESS, 0, s->nice) < 0)
-        return fcgipm_step_failed(step, errno, "priority nice");
+        return fcgipm_step_failed(step, errno, "FcgiPriority nice=");
     if (s->ioprio && set_ioprio(s->ioprio) < 0)
-        return fcgipm_step_failed(step, errno, "priority ioprio");
+        return fcgipm_step_failed(step, errno, "FcgiPriority ioprio=");
     if (s->oom != FCGIPM_NO_INTEGER && set_oom(s->oom) < 0)
-        return fcgipm_step_failed(step, errno, "priority oom");
+        return fcgipm_step_failed(step, errno, "FcgiPriority oom=");
     fill(rows, s);
     for (int i = 0; i < ROWS; i++)
         if (rows[i].said)
@@ -98,7 +98,7 @@ int fcgipm_limits_set(const fcgipm_setting_t *s, fcgipm_step_t *step)
         struct rlimit limit = {.rlim_cur = rows[i].soft, .rlim_max = rows[i].hard};
 
         if (rows[i].said && setrlimit(rows[i].resource, &limit) < 0)
-            return fcgipm_step_failed(step, errno, "limit %s", rows[i].name);
+            return fcgipm_step_failed(step, errno, "FcgiLimit %s=", rows[i].name);
     }
     return 0;
 }

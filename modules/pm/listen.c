@@ -227,24 +227,26 @@ static apr_status_t check_parents(const char *path, fcgipm_fault_t *fault)
     return APR_SUCCESS;
 }
 
-apr_status_t fcgipm_listen_runtime_dir(const char *runtime_dir, fcgipm_fault_t *fault)
+apr_status_t fcgipm_listen_runtime_dir(const char *runtime_dir, bool make, fcgipm_fault_t *fault)
 {
     struct stat st;
 
-    if (mkdir(runtime_dir, 0711) < 0 && errno != EEXIST)
+    if (make && mkdir(runtime_dir, 0711) < 0 && errno != EEXIST)
         return failed(fault, "runtime directory", "cannot make", runtime_dir);
+    if (!make && lstat(runtime_dir, &st) < 0 && errno == ENOENT)
+        return check_parents(runtime_dir, fault);
     if (lstat(runtime_dir, &st) < 0)
         return failed(fault, "runtime directory", "cannot look at", runtime_dir);
     if (S_ISLNK(st.st_mode) || !S_ISDIR(st.st_mode))
         return fcgipm_fault_set(fault, APR_ENOTDIR, "runtime directory", "%s is not a directory but a %s",
                                 runtime_dir,
                                 S_ISLNK(st.st_mode) ? "symbolic link, which is never followed" : "file");
-    if (st.st_uid != geteuid() || (st.st_mode & 022))
+    if ((st.st_uid != geteuid() && (make || st.st_uid != 0)) || (st.st_mode & 022))
         return fcgipm_fault_set(
             fault, APR_EACCES, "runtime directory",
             "%s must belong to uid %u and be writable by nobody else (it has uid %u, mode %04o)", runtime_dir,
             (unsigned)geteuid(), (unsigned)st.st_uid, (unsigned)st.st_mode & 07777);
-    if (chmod(runtime_dir, 0711) < 0)
+    if (make && chmod(runtime_dir, 0711) < 0)
         return failed(fault, "runtime directory", "cannot set the mode of", runtime_dir);
     return check_parents(runtime_dir, fault);
 }

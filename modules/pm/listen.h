@@ -37,8 +37,9 @@ apr_status_t fcgipm_listen_output(int *read_fd, int *write_fd, const char *runti
 void fcgipm_listen_unlink_socket(const char *runtime_dir, uint32_t pool, uint32_t slot);
 void fcgipm_listen_unlink(const char *runtime_dir, uint32_t pool, uint32_t slot);
 /* Make or check the runtime directory: a real directory, ours, closed to other writers, as are all above it.
+ * make false (configtest): nothing is changed, and one that is not there yet is only looked for from above.
  */
-apr_status_t fcgipm_listen_runtime_dir(const char *runtime_dir, fcgipm_fault_t *fault);
+apr_status_t fcgipm_listen_runtime_dir(const char *runtime_dir, bool make, fcgipm_fault_t *fault);
 /* Remove every p* directory. */
 void fcgipm_listen_sweep(const char *runtime_dir);
 #endif

@@ -183,8 +183,20 @@ static int shut_in(const fcgipm_spawn_plan_t *plan, fcgipm_step_t *step)
         return -1;
     /* As the user: a directory that he cannot enter is his fault to see. */
     if (chdir(plan->directory) < 0)
-        return fcgipm_step_failed(step, errno, "directory");
+        return fcgipm_step_failed(step, errno, "%s %.140s as uid %u",
+                                  plan->setting->directory ? "FcgiDirectory" : "the program's directory",
+                                  plan->directory, (unsigned)geteuid());
     return fcgipm_limits_set(plan->setting, step);
+}
+
+/* The kernel says of an interpreter that it is not there what it says of the file itself. */
+static void exec_failed(fcgipm_step_t *step, int error, const char *program)
+{
+    bool there = error == ENOENT && access(program, F_OK) == 0;
+
+    fcgipm_step_failed(step, error,
+                       there ? "exec of its interpreter (the #! line, without a CR at its end, or ld.so)"
+                             : "exec");
 }
 
 static _Noreturn void child(const fcgipm_spawn_plan_t *plan, const char *const *env, int listen_fd,
@@ -203,7 +215,7 @@ static _Noreturn void child(const fcgipm_spawn_plan_t *plan, const char *const *
             setrlimit(RLIMIT_NOFILE, &inherited);
         if (shut_in(plan, &step) == 0) {
             execve(plan->argv[0], (char *const *)plan->argv, (char *const *)env);
-            fcgipm_step_failed(&step, errno, "exec");
+            exec_failed(&step, errno, plan->argv[0]);
         }
     }
     fail(report_fd, &step);
@@ -270,7 +282,7 @@ static _Noreturn void try_child(const fcgipm_spawn_plan_t *plan, int report_fd)
     if (shut_in(plan, &step) < 0)
         fail(report_fd, &step);
     if (access(plan->argv[0], X_OK) < 0) {
-        fcgipm_step_failed(&step, errno, "exec");
+        fcgipm_step_failed(&step, errno, "FcgiCommand %.140s as uid %u", plan->argv[0], (unsigned)geteuid());
         fail(report_fd, &step);
     }
     _exit(0);

@@ -11,7 +11,7 @@
 
 typedef struct fcgipm_step {
     int error;      /* an errno; 0: the text says all */
-    char text[200]; /* "limit memory", "FcgiRoot /srv/jail" */
+    char text[200]; /* "FcgiLimit memory=", "FcgiRoot /srv/jail" */
 } fcgipm_step_t;
 
 /* Fill and return -1, so that `return fcgipm_step_failed(...)` reads well. */

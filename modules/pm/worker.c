@@ -816,10 +816,10 @@ static const char *awaited(const fcgipm_worker_t *w)
     if (s->ready == FCGIPM_READY_NOTIFY && !w->notified)
         return "has not said READY=1";
     if (!w->probe)
-        return "does not accept connections";
+        return "does not accept connections on descriptor 0";
     return s->probe                          ? "does not answer FcgiProbe"
            : s->ready == FCGIPM_READY_ANSWER ? "does not answer FCGI_GET_VALUES (FcgiReady Answer)"
-                                             : "does not accept connections";
+                                             : "does not accept connections on descriptor 0";
 }
 
 static int64_t tend_starting(fcgipm_worker_t *w)

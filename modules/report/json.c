@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report/json.h"
 #include <inttypes.h>
+#include "report/table.h"
 #include "share/stat.h"
 
 typedef struct json {
     fcgipm_print_t print;
+    const char *only; /* what is meant, NULL: all pools */
+    unsigned count;
+    bool shown;          /* the present pool is */
     bool pools, workers; /* the list has a first element, the next one needs a comma */
 } json_t;
 
@@ -55,6 +59,10 @@ static void put_pool(void *ctx, const fcgipm_view_pool_t *p)
 {
     json_t *j = ctx;
 
+    j->shown = !j->only || fcgipm_table_means(j->only, p);
+    if (!j->shown)
+        return;
+    j->count++;
     fcgipm_print_str(&j->print, j->pools ? ",\n{" : "\n{");
     j->pools = true;
     j->workers = false;
@@ -92,6 +100,8 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *p, const fcgipm_view
     json_t *j = ctx;
     (void)p;
 
+    if (!j->shown)
+        return;
     fcgipm_print_fmt(&j->print, "%s\n  {\"slot\":%" PRIu32 ",", j->workers ? "," : "", w->slot);
     j->workers = true;
     put_string(j, "state", w->state);
@@ -110,7 +120,8 @@ static void put_pool_end(void *ctx, const fcgipm_view_pool_t *p)
     json_t *j = ctx;
     (void)p;
 
-    fcgipm_print_str(&j->print, "]}");
+    if (j->shown)
+        fcgipm_print_str(&j->print, "]}");
 }
 
 static void put_end(void *ctx)
@@ -120,12 +131,19 @@ static void put_end(void *ctx)
     fcgipm_print_str(&j->print, "]}\n");
 }
 
-void fcgipm_json_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx)
+unsigned fcgipm_json_write_only(const fcgipm_board_t *board, int64_t now_us, const char *only,
+                                fcgipm_print_fn *out, void *ctx)
 {
     static const fcgipm_view_visitor_t visitor = {put_server, put_pool, put_worker, put_pool_end, put_end};
-    json_t json = {.pools = false, .workers = false};
+    json_t json = {.only = only};
 
     fcgipm_print_open(&json.print, out, ctx);
     fcgipm_view_walk(board, now_us, &visitor, &json);
     fcgipm_print_close(&json.print);
+    return json.count;
+}
+
+void fcgipm_json_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx)
+{
+    fcgipm_json_write_only(board, now_us, NULL, out, ctx);
 }

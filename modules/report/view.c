@@ -20,9 +20,11 @@ typedef struct word {
 static const word_t pool_words[] = {
     [FCGIPM_POOL_FREE] = {"FREE", "unused"},
     [FCGIPM_POOL_WARMING] = {"WARMING", "no worker has been ready yet"},
-    [FCGIPM_POOL_SERVING] = {"SERVING", "takes requests"},
+    [FCGIPM_POOL_SERVING] = {"SERVING",
+                             "takes requests, by a process that it starts for them if there is none"},
     [FCGIPM_POOL_BACKOFF] = {"BACKOFF", "its workers do not start; waits for the next try"},
-    [FCGIPM_POOL_DRAINING] = {"DRAINING", "no longer configured, finishes what it has"},
+    [FCGIPM_POOL_DRAINING] = {"DRAINING",
+                              "no longer configured, or replaced by a changed block; finishes what it has"},
 };
 static const word_t slot_words[FCGIPM_SLOT_STATE_COUNT] = {
 #define X(name, doc) [FCGIPM_SLOT_##name] = {#name, doc},

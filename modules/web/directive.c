@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/directive.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
@@ -38,6 +39,8 @@ static bool scripts_named;
 static fcgipm_server_conf_t *main_conf; /* while the configuration is read */
 static fcgipm_setting_t *current;       /* inside <FcgiServer> */
 static const char *current_block;
+
+static bool is_listed(const char *name);
 
 static const char *kind_of(const fcgipm_setting_t *s)
 {
@@ -224,17 +227,60 @@ const char *fcgipm_directive_add(apr_pool_t *mem, server_rec *s, fcgipm_setting_
     return NULL;
 }
 
-/* httpd would take any directive of its own in here, and do something that nobody meant. */
+/* Letters that differ, are missing or too many; case does not count. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[32], before, left;
+    size_t len = strlen(b);
+
+    if (len >= sizeof row / sizeof *row)
+        return UINT_MAX;
+    for (size_t j = 0; j <= len; j++)
+        row[j] = (unsigned)j;
+    for (; *a; a++) {
+        before = row[0]++;
+        for (size_t j = 1; j <= len; j++) {
+            left = row[j - 1] < row[j] ? row[j - 1] : row[j];
+            before += apr_tolower(*a) != apr_tolower(b[j - 1]);
+            left = left + 1 < before ? left + 1 : before;
+            before = row[j];
+            row[j] = left;
+        }
+    }
+    return row[len];
+}
+
+/* The directive for blocks that `wrong` was meant to be, or NULL. */
+static const char *nearest(const char *wrong)
+{
+    const char *found = NULL;
+    unsigned best = 4, d;
+
+    for (unsigned i = 0; i < fcgipm_setting_row_count; i++)
+        if ((d = distance(wrong, fcgipm_setting_rows[i].directive)) < best) {
+            best = d;
+            found = fcgipm_setting_rows[i].directive;
+        }
+    return found;
+}
+
+/* httpd would take any directive of its own in here, and do something that nobody meant; and of a name that
+ * it does not know it says no more than that. */
 static const char *check_inside(cmd_parms *cmd, const char *kind, const char *name)
 {
-    for (const ap_directive_t *d = cmd->directive->first_child; d; d = d->next)
-        if (strncasecmp(d->directive, "Fcgi", 4)) {
+    for (const ap_directive_t *d = cmd->directive->first_child; d; d = d->next) {
+        const char *meant = is_listed(d->directive) ? NULL : nearest(d->directive);
+
+        if (meant || strncasecmp(d->directive, "Fcgi", 4))
             cmd->err_directive = d;
+        if (meant)
+            return apr_psprintf(cmd->pool, "%s: there is no such directive; write %s", d->directive, meant);
+        if (strncasecmp(d->directive, "Fcgi", 4))
             return apr_psprintf(cmd->pool,
                                 "%s %s: not allowed in %s %s>, which describes an application; only "
                                 "directives that begin with Fcgi are",
                                 d->directive, d->args, kind, name);
-        }
+    }
     return NULL;
 }
 
@@ -266,9 +312,25 @@ static const char *check_block(cmd_parms *cmd, const fcgipm_setting_t *setting, 
     return template ? fcgipm_demand_fits(setting, cmd->pool) : NULL;
 }
 
+/* The line that a sentence about a block is about: it begins with a directive, which may be said in there.
+ * Else that of the block. */
+#define WOULD_NOT "a process would not start: "
+static const ap_directive_t *line_of(const ap_directive_t *block, const char *sentence)
+{
+    const char *begin = sentence + (strncmp(sentence, WOULD_NOT, strlen(WOULD_NOT)) ? 0 : strlen(WOULD_NOT));
+    size_t len = strcspn(begin, " :,");
+    const ap_directive_t *found = block;
+
+    for (const ap_directive_t *d = block->first_child; d; d = d->next)
+        if (strlen(d->directive) == len && !strncasecmp(d->directive, begin, len))
+            found = d;
+    return found;
+}
+
 static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
 {
-    const char *kind = cmd->cmd->name; /* (what is inside changes that) */
+    ap_directive_t *block = cmd->directive; /* (what is inside changes that, and the command) */
+    const char *kind = cmd->cmd->name;
     bool template = !strcasecmp(kind, "<FcgiServerTemplate");
     const char *end = strrchr(args, '>');
     const char *name, *fault;
@@ -286,9 +348,9 @@ static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
     if (!name_ok(name) || *args)
         return apr_psprintf(
             cmd->pool,
-            "%s %s%s>: not a name; write one of 1 to 63 letters, digits, '.', '_' or '-', such as "
+            "%s %s%s%s>: not a name; write one of 1 to 63 letters, digits, '.', '_' or '-', such as "
             "%s blog>",
-            cmd->cmd->name, name, args, cmd->cmd->name);
+            cmd->cmd->name, name, *args ? " " : "", args, cmd->cmd->name);
     if ((fault = check_inside(cmd, cmd->cmd->name, name)))
         return fault;
     setting = apr_pcalloc(cmd->pool, sizeof *setting);
@@ -297,14 +359,28 @@ static const char *server_block(cmd_parms *cmd, void *dir, const char *args)
     setting->vhost = fcgipm_directive_vhost(cmd->pool, cmd->server);
     current = setting;
     current_block = apr_pstrcat(cmd->pool, cmd->cmd->name, " ", name, NULL);
-    fault = ap_walk_config(cmd->directive->first_child, cmd, cmd->context);
+    fault = ap_walk_config(block->first_child, cmd, cmd->context);
     current = NULL;
     if (fault)
         return fault;
+    cmd->directive = block;
     fcgipm_setting_finish(setting);
-    if ((fault = check_block(cmd, setting, template)))
+    if ((fault = check_block(cmd, setting, template))) {
+        cmd->err_directive = line_of(block, fault);
         return apr_psprintf(cmd->pool, "%s %s>: %s", kind, name, fault);
-    return fcgipm_directive_add(cmd->pool, cmd->server, setting, place_of(cmd));
+    }
+    if ((fault = fcgipm_directive_add(cmd->pool, cmd->server, setting, place_of(cmd))))
+        return fault;
+    fcgipm_directive_pool(cmd->server, name)->block = block;
+    return NULL;
+}
+
+/* httpd would say that some module may not be loaded. */
+static const char *not_a_block(cmd_parms *cmd, void *dir, const char *args)
+{
+    (void)dir;
+    return apr_psprintf(cmd->pool, "%s %s: a block; write <%s %s>, its directives, and </%s>", cmd->cmd->name,
+                        args, cmd->cmd->name, args, cmd->cmd->name);
 }
 
 static const fcgipm_setting_row_t *row_of(const char *directive, const char *key, unsigned nth)
@@ -340,7 +416,7 @@ static const char *wrong_count(cmd_parms *cmd)
     return apr_psprintf(cmd->pool, "wrong arguments; write: %s", syntax_of(cmd->pool, cmd->cmd->name));
 }
 
-/* FcgiEnv NAME VALUE, as httpd's SetEnv. */
+/* FcgiEnv NAME [VALUE], as httpd's SetEnv. */
 static const char *env_directive(cmd_parms *cmd, const char *args)
 {
     const char *name = ap_getword_conf(cmd->pool, &args);
@@ -349,7 +425,7 @@ static const char *env_directive(cmd_parms *cmd, const char *args)
     if (!*name || *args)
         return wrong_count(cmd);
     if (strchr(name, '='))
-        return apr_psprintf(cmd->pool, "FcgiEnv %s: a name has no '='; write: FcgiEnv NAME VALUE", name);
+        return apr_psprintf(cmd->pool, "FcgiEnv %s: a name has no '='; write: FcgiEnv NAME value", name);
     return fcgipm_setting_parse(current, row_of("FcgiEnv", NULL, 0),
                                 apr_pstrcat(cmd->pool, name, "=", value, NULL), cmd->pool);
 }
@@ -448,13 +524,29 @@ static const char *table_directive(cmd_parms *cmd, const char *args)
     return fault;
 }
 
+/* httpd has no comments behind a directive; without this they would be arguments of the program. */
+static const char *comment_in(cmd_parms *cmd, const char *args)
+{
+    while (*args) {
+        if (*args == '#')
+            return apr_psprintf(cmd->pool,
+                                "%s ... %s: a comment needs a line of its own; an argument that begins with "
+                                "# is written in quotes",
+                                cmd->cmd->name, args);
+        ap_getword_conf(cmd->temp_pool, &args);
+    }
+    return NULL;
+}
+
 static const char *pool_directive(cmd_parms *cmd, void *dir, const char *args)
 {
-    const char *name = cmd->cmd->name;
+    const char *name = cmd->cmd->name, *fault;
 
     (void)dir;
     if (!current)
         return apr_psprintf(cmd->pool, "%s belongs inside a <FcgiServer NAME> block", name);
+    if ((fault = comment_in(cmd, args)))
+        return fault;
     if (!strcasecmp(name, "FcgiEnv"))
         return env_directive(cmd, args);
     if (!strcasecmp(name, "FcgiPassEnv"))
@@ -485,6 +577,7 @@ static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *
     if (fault || (fault = outside_a_block(cmd)))
         return fault;
     conf->runtime_dir = ap_runtime_dir_relative(cmd->pool, arg);
+    conf->runtime_place = place_of(cmd);
     /* A socket's path has 107 bytes, of which ours takes "/p2047/s16383.sock.new". */
     if (!conf->runtime_dir || strlen(conf->runtime_dir) > 80)
         return apr_psprintf(
@@ -627,12 +720,15 @@ static const char *prefix_of(const cmd_parms *cmd, bool *pattern)
     return apr_pstrmemdup(cmd->pool, path, len);
 }
 
-static void refer(cmd_parms *cmd, fcgipm_dir_conf_t *conf, const char *name)
+/* prefix: what stands before the name in the configuration. */
+static void refer(cmd_parms *cmd, fcgipm_dir_conf_t *conf, const char *prefix, const char *name)
 {
     reference_t *ref = apr_array_push(references);
 
-    *ref = (reference_t){
-        .pool = name, .place = place_of(cmd), .directive = cmd->cmd->name, .server = cmd->server};
+    *ref = (reference_t){.pool = name,
+                         .place = place_of(cmd),
+                         .directive = apr_pstrcat(cmd->pool, cmd->cmd->name, " ", prefix, NULL),
+                         .server = cmd->server};
     APR_ARRAY_PUSH(conf->opened, const char *) = name;
 }
 
@@ -660,7 +756,14 @@ static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, c
                                      name, option)
                       : NULL;
     if (option && !strncasecmp(option, "prefix=/", 8)) {
+        const ap_directive_t *section = section_of(cmd);
         size_t len = strlen(option + 7);
+        if (!section || strncasecmp(section->directive, "<Location", 9))
+            return apr_psprintf(
+                cmd->pool,
+                "FcgiPass %s %s: only in <Location> and <LocationMatch>; elsewhere the file is the "
+                "script: leave prefix= out",
+                name, option);
         while (len && option[6 + len] == '/')
             len--;
         conf->prefix = apr_pstrmemdup(cmd->pool, option + 7, len);
@@ -674,8 +777,21 @@ static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, c
             "prefix=/path (it becomes SCRIPT_NAME)",
             name, name);
     }
-    refer(cmd, conf, name);
+    refer(cmd, conf, "", name);
     return NULL;
+}
+
+/* "fcgipm-statsu": httpd would not say that it knows no such handler, and send the file as it is. */
+static const char *check_handler(cmd_parms *cmd, const char *handler)
+{
+    if (!strcasecmp(handler, "fcgipm-script"))
+        scripts_named = true;
+    if (strncasecmp(handler, "fcgipm", 6) || !strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)) ||
+        !strcmp(handler, "fcgipm-script") || !strcmp(handler, "fcgipm-status"))
+        return NULL;
+    return apr_psprintf(cmd->pool,
+                        "%s %s: there is no such handler; write fcgipm:NAME, fcgipm-script or fcgipm-status",
+                        cmd->cmd->name, handler);
 }
 
 /* httpd's own SetHandler, seen as well: it opens the pool to this place, and in a <Location> tells the mount
@@ -683,10 +799,11 @@ static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, c
 static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
 {
     fcgipm_dir_conf_t *conf = dir;
+    const char *fault = check_handler(cmd, handler);
     bool pattern;
 
-    if (!strcasecmp(handler, "fcgipm-script"))
-        scripts_named = true;
+    if (fault)
+        return fault;
     if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX))) {
         conf->pass = "";
         return DECLINE_CMD;
@@ -694,19 +811,21 @@ static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
     conf->pass = handler + strlen(HANDLER_PREFIX);
     conf->prefix = prefix_of(cmd, &pattern);
     if (!in_htaccess(cmd)) /* there it opens nothing */
-        refer(cmd, conf, conf->pass);
+        refer(cmd, conf, HANDLER_PREFIX, conf->pass);
     return DECLINE_CMD;
 }
 
 static const char *add_handler(cmd_parms *cmd, void *dir, const char *handler, const char *extension)
 {
+    const char *fault = check_handler(cmd, handler);
+
     (void)extension;
-    if (!strcasecmp(handler, "fcgipm-script"))
-        scripts_named = true;
+    if (fault)
+        return fault;
     if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
         return DECLINE_CMD;
     if (!in_htaccess(cmd))
-        refer(cmd, dir, handler + strlen(HANDLER_PREFIX));
+        refer(cmd, dir, HANDLER_PREFIX, handler + strlen(HANDLER_PREFIX));
     return DECLINE_CMD;
 }
 
@@ -715,7 +834,7 @@ static const char *allow_pass(cmd_parms *cmd, void *dir, const char *name)
     const char *fault = ap_check_cmd_context(cmd, NOT_IN_HTACCESS);
 
     if (!fault)
-        refer(cmd, dir, name);
+        refer(cmd, dir, "", name);
     return fault;
 }
 
@@ -799,6 +918,7 @@ static const char *allow_wrapper(cmd_parms *cmd, void *dir, const char *command,
     fcgipm_server_conf_t *conf = ap_get_module_config(cmd->server->module_config, &fcgipm_module);
     const char *key = command_key(cmd->pool, command), *fault = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
     const fcgipm_pool_conf_t *template = name ? apr_hash_get(conf->pools, name, APR_HASH_KEY_STRING) : NULL;
+    fcgipm_pool_conf_t *pool;
     fcgipm_setting_t *s;
 
     (void)dir;
@@ -821,8 +941,9 @@ static const char *allow_wrapper(cmd_parms *cmd, void *dir, const char *command,
     if ((fault = taken_before(cmd, key)) || (fault = check_block(cmd, s, true)) ||
         (fault = fcgipm_directive_add(cmd->pool, cmd->server, s, place_of(cmd))))
         return apr_psprintf(cmd->pool, "FcgiAllowWrapper \"%s\": %s", command, fault);
-    apr_hash_set(conf->wrappers, key, APR_HASH_KEY_STRING,
-                 apr_hash_get(conf->pools, s->name, APR_HASH_KEY_STRING));
+    pool = apr_hash_get(conf->pools, s->name, APR_HASH_KEY_STRING);
+    pool->wrapper = command;
+    apr_hash_set(conf->wrappers, key, APR_HASH_KEY_STRING, pool);
     return NULL;
 }
 
@@ -909,11 +1030,25 @@ static void complain(check_t *check, bool fatal, const server_rec *s, const char
         check->ok = false;
 }
 
+/* The line in the block of what a sentence is about. */
+static const char *place_for(const fcgipm_pool_conf_t *conf, const char *sentence, apr_pool_t *pool)
+{
+    const ap_directive_t *line = conf->block ? line_of(conf->block, sentence) : NULL;
+
+    return line ? apr_psprintf(pool, "%s:%d", line->filename, line->line_num) : conf->place;
+}
+
 static void complain_of(check_t *check, bool fatal, apr_pool_t *pool, const fcgipm_pool_conf_t *conf,
                         const char *text)
 {
-    complain(check, fatal, conf->server, conf->place,
-             apr_psprintf(pool, "<%s %s> %s", kind_of(conf->setting), conf->setting->name, text));
+    const char *place = place_for(conf, text, pool);
+
+    if (conf->wrapper)
+        text = apr_psprintf(pool, "FcgiAllowWrapper \"%s\": %s", conf->wrapper, text);
+    else
+        text = apr_psprintf(pool, "<%s %s>%s %s", kind_of(conf->setting), conf->setting->name,
+                            conf->block ? "" : ", made by FcgiCompat:", text);
+    complain(check, fatal, conf->server, place, text);
 }
 
 /* What is at this path of the application's, which may have a root of its own. */
@@ -952,6 +1087,32 @@ static bool check_root(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_
     return true;
 }
 
+/* The kernel would say "No such file" of the program itself. NULL: there is nothing to say. */
+static const char *interpreter_fault(const char *program, apr_pool_t *pool)
+{
+    int fd = open(program, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    char line[256];
+    ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
+    const char *name;
+
+    if (fd >= 0)
+        close(fd);
+    if (n < 3 || line[0] != '#' || line[1] != '!')
+        return NULL;
+    line[n] = '\0';
+    if (!strchr(line, '\n')) /* the end of the name is not seen */
+        return NULL;
+    line[strcspn(line, "\n")] = '\0';
+    if (strchr(line, '\r'))
+        return "its first line ends in CR LF, so the kernel looks for an interpreter with a CR in its name; "
+               "write the file with LF";
+    name = line + 2 + strspn(line + 2, " \t");
+    name = apr_pstrmemdup(pool, name, strcspn(name, " \t"));
+    return *name && access(name, F_OK) < 0
+               ? apr_psprintf(pool, "its first line names the interpreter %.150s, which is not there", name)
+               : NULL;
+}
+
 static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
     const fcgipm_setting_t *s = conf->setting;
@@ -969,6 +1130,8 @@ static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_co
     else if (!(st.st_mode & 0111) || (!s->root && access(program, X_OK) < 0))
         wrong = "it is not executable; chmod +x, or name the interpreter first, such as FcgiCommand "
                 "/usr/bin/perl app.pl";
+    else if (!s->root)
+        wrong = interpreter_fault(program, pool);
     if (wrong)
         complain_of(check, false, pool, conf, apr_psprintf(pool, "FcgiCommand %s: %s", program, wrong));
 }
@@ -992,20 +1155,21 @@ static void check_user(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_
     struct passwd *pw = s->user ? getpwnam(s->user) : NULL;
 
     if (s->user && !pw)
-        complain(check, false, conf->server, conf->place,
-                 apr_psprintf(
-                     pool,
-                     "<FcgiServer %s> FcgiUser %s: there is no such user; write a name that `id NAME` knows",
-                     s->name, s->user));
+        complain_of(check, false, pool, conf,
+                    apr_psprintf(pool,
+                                 "FcgiUser %s: there is no such user; write a name that `id NAME` knows, no "
+                                 "number",
+                                 s->user));
     if (pw && pw->pw_uid == 0)
-        complain(check, true, conf->server, conf->place,
-                 apr_psprintf(
-                     pool, "<FcgiServer %s> FcgiUser %s: applications never run as root; write another user",
-                     s->name, s->user));
+        complain_of(
+            check, true, pool, conf,
+            apr_psprintf(pool, "FcgiUser %s: applications never run as root; write another user", s->user));
     if (s->group && !getgrnam(s->group))
-        complain(check, false, conf->server, conf->place,
-                 apr_psprintf(pool, "<FcgiServer %s> FcgiUser %s %s: there is no such group", s->name,
-                              s->user, s->group));
+        complain_of(check, false, pool, conf,
+                    apr_psprintf(pool,
+                                 "FcgiUser %s %s: there is no such group; write a name that `getent group "
+                                 "NAME` knows, or none for the user's own",
+                                 s->user, s->group));
     if (s->user && geteuid() != 0 && !(pw && pw->pw_uid == geteuid()))
         complain_of(
             check, true, pool, conf,
@@ -1055,24 +1219,23 @@ static bool walled(const fcgipm_setting_t *s)
     return s->root || s->private_tmp || listed_any(s->read_only) || listed_any(s->inaccessible);
 }
 
-/* Limits and walls depend on the kernel, the container and httpd's own limits: configtest tries them. At a
- * start the first process will tell. */
+/* Limits and walls depend on the kernel, the container and httpd's own limits, and what a user may enter and
+ * execute on every directory above: configtest tries it. At a start the first process will tell. */
 static void check_by_trying(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
     const fcgipm_setting_t *s = conf->setting;
     fcgipm_fault_t fault;
 
-    if (check->strict && !s->user_from && (limited(s) || prioritized(s) || walled(s)) &&
+    if (check->strict && !s->user_from && !(s->suexec && !limited(s) && !prioritized(s) && !walled(s)) &&
         fcgipm_daemon_try(s, ap_unixd_config.user_id, ap_unixd_config.group_id, check->global, pool,
                           &fault) != APR_SUCCESS)
-        complain_of(check, false, pool, conf,
-                    apr_pstrcat(pool, "a process would not start: ", fault.sentence, NULL));
+        complain_of(check, false, pool, conf, apr_pstrcat(pool, WOULD_NOT, fault.sentence, NULL));
 }
 
-static void warn(const fcgipm_pool_conf_t *conf, const char *text)
+static void warn(const fcgipm_pool_conf_t *conf, apr_pool_t *pool, const char *text)
 {
     ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, conf->server,
-                 "FPM0680: %s: <FcgiServer %s> %s", conf->place, conf->setting->name, text);
+                 "FPM0680: %s: <FcgiServer %s> %s", place_for(conf, text, pool), conf->setting->name, text);
 }
 
 /* What is allowed and hardly meant. */
@@ -1083,12 +1246,13 @@ static void check_odd(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
     struct stat st;
 
     if (s->no_new_privs && look_at(s, program, &st) && (st.st_mode & (S_ISUID | S_ISGID)))
-        warn(conf, apr_psprintf(pool,
-                                "FcgiNoNewPrivs On: FcgiCommand %s is setuid or setgid, which then has no "
-                                "effect; write Off, or take the bit away",
-                                program));
+        warn(conf, pool,
+             apr_psprintf(pool,
+                          "FcgiNoNewPrivs On: FcgiCommand %s is setuid or setgid, which then has no "
+                          "effect; write Off, or take the bit away",
+                          program));
     if (s->limit_procs != FCGIPM_NO_COUNT && !s->user && geteuid() == 0)
-        warn(conf,
+        warn(conf, pool,
              "FcgiLimit procs=: counts httpd's own processes and threads too, as long as the application "
              "runs as httpd's user; write a FcgiUser of its own");
 }
@@ -1184,8 +1348,11 @@ static const char *suexec_fault(const fcgipm_setting_t *s, apr_pool_t *pool)
         if (S_ISLNK(st.st_mode))
             return apr_psprintf(pool, "%s is a symbolic link, which suexec refuses", path[i]);
         if (st.st_uid != pw->pw_uid || st.st_gid != (gr ? gr->gr_gid : pw->pw_gid))
-            return apr_psprintf(pool, "%s does not belong to %s and its group, so suexec refuses it", path[i],
-                                s->user);
+            return apr_psprintf(
+                pool,
+                "%s does not belong to %s and its group, so suexec refuses it; write a program of "
+                "the user's own, such as a script with: exec %s",
+                path[i], s->user, program);
         if (st.st_mode & (S_IWGRP | S_IWOTH))
             return apr_psprintf(pool, "%s can be written by others, so suexec refuses it; chmod go-w",
                                 path[i]);
@@ -1211,6 +1378,7 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
     } foreign[] = {{s->user, "FcgiUser"},
                    {s->suexec, "FcgiSuexec"},
                    {s->directory, "FcgiDirectory"},
+                   {conf->block && line_of(conf->block, "FcgiProcesses") != conf->block, "FcgiProcesses"},
                    {limited(s), "FcgiLimit"},
                    {prioritized(s), "FcgiPriority"},
                    {s->no_new_privs, "FcgiNoNewPrivs"},
@@ -1243,7 +1411,7 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
         why = "with FcgiSuexec, which runs a program in its own directory";
     }
     if (useless)
-        warn(conf, apr_pstrcat(pool, useless, ": means nothing ", why, NULL));
+        warn(conf, pool, apr_pstrcat(pool, useless, ": means nothing ", why, NULL));
 }
 
 typedef struct groups_check {
@@ -1279,6 +1447,19 @@ static void check_groups(check_t *check, apr_pool_t *ptemp, const apr_array_head
     fcgipm_daemon_check(&world, check->strict, on_groups, &groups);
 }
 
+/* httpd does not start without it. Only where it was written: the default's parent may not be there before a
+ * start. */
+static void check_runtime_dir(check_t *check, apr_pool_t *pool, const server_rec *main_server)
+{
+    const fcgipm_server_conf_t *conf = fcgipm_directive_server(main_server);
+    fcgipm_fault_t fault;
+
+    if (check->strict && conf->runtime_dir &&
+        fcgipm_daemon_check_directory(conf->runtime_dir, &fault) != APR_SUCCESS)
+        complain(check, true, main_server, conf->runtime_place,
+                 apr_pstrcat(pool, "FcgiRuntimeDir: ", fault.sentence, NULL));
+}
+
 static void check_reference(check_t *check, apr_pool_t *pool, const reference_t *ref)
 {
     if (ref->wrapper && !fcgipm_directive_allowed(ref->server, ref->pool))
@@ -1290,7 +1471,7 @@ static void check_reference(check_t *check, apr_pool_t *pool, const reference_t 
     if (!ref->wrapper && !fcgipm_directive_pool(ref->server, ref->pool))
         complain(check, true, ref->server, ref->place,
                  apr_psprintf(pool,
-                              "%s %s: there is no <FcgiServer %s> in this virtual host or the main server",
+                              "%s%s: there is no <FcgiServer %s> in this virtual host or the main server",
                               ref->directive, ref->pool, ref->pool));
 }
 
@@ -1323,6 +1504,7 @@ bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *ma
                      .ok = true,
                      .global = &fcgipm_directive_server(main_server)->global};
 
+    check_runtime_dir(&check, ptemp, main_server);
     for (int i = 0; i < references->nelts; i++)
         check_reference(&check, ptemp, &APR_ARRAY_IDX(references, i, reference_t));
     for (int i = 0; i < pools->nelts; i++) {
@@ -1393,6 +1575,9 @@ static const command_rec fixed_directives[] = {
     AP_INIT_RAW_ARGS("<FcgiServer", server_block, NULL, RSRC_CONF, "NAME: an application and its processes"),
     AP_INIT_RAW_ARGS("<FcgiServerTemplate", server_block, NULL, RSRC_CONF,
                      "NAME: an application of which each user has processes of his own"),
+    AP_INIT_RAW_ARGS("FcgiServer", not_a_block, NULL, RSRC_CONF | ACCESS_CONF, "a block: <FcgiServer NAME>"),
+    AP_INIT_RAW_ARGS("FcgiServerTemplate", not_a_block, NULL, RSRC_CONF | ACCESS_CONF,
+                     "a block: <FcgiServerTemplate NAME>"),
     AP_INIT_TAKE2("SuexecUserGroup", suexec_user_group, NULL, RSRC_CONF, "mod_suexec's own, seen here too"),
     AP_INIT_TAKE1("FcgiRuntimeDir", runtime_dir_directive, NULL, RSRC_CONF,
                   "DIR: sockets and state, default fcgipm in httpd's runtime directory"),
@@ -1420,7 +1605,7 @@ command_rec fcgipm_directive_table[FCGIPM_DIRECTIVES_MAX];
 
 static command_rec *next_command = fcgipm_directive_table;
 
-static bool listed(const char *name)
+static bool is_listed(const char *name)
 {
     for (const command_rec *c = fcgipm_directive_table; c < next_command; c++)
         if (!strcasecmp(c->name, name))
@@ -1430,7 +1615,7 @@ static bool listed(const char *name)
 
 void fcgipm_directive_command(const command_rec *command)
 {
-    if (!listed(command->name) && next_command < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
+    if (!is_listed(command->name) && next_command < fcgipm_directive_table + FCGIPM_DIRECTIVES_MAX - 1)
         memcpy(next_command++, command, sizeof *command);
 }
 

@@ -21,6 +21,8 @@ typedef struct fcgipm_pool_conf {
     fcgipm_world_template_t model; /* a template: in place of `world`; setting NULL: it is none */
     server_rec *server;            /* where it was declared: its log, its privacy */
     const char *place;             /* "file:line" */
+    const ap_directive_t *block;   /* what is said in it, by line; NULL: it was not made by a block */
+    const char *wrapper;           /* the command of FcgiAllowWrapper that made it, NULL: none */
     fcgipm_share_t share;          /* from child_init on, see web/portion.h */
 } fcgipm_pool_conf_t;
 
@@ -28,6 +30,7 @@ typedef struct fcgipm_server_conf {
     apr_hash_t *wrappers;            /* command, its words with a space between -> its fcgipm_pool_conf_t * */
     apr_hash_t *pools;               /* name -> fcgipm_pool_conf_t *, only those declared in this server */
     const char *runtime_dir;         /* main server only */
+    const char *runtime_place;       /* "file:line" */
     const char *cgroup;              /* FcgiCgroup, NULL: Auto; main server only */
     const char *cgroup_place;        /* "file:line" */
     apr_array_header_t *user_limits; /* of fcgipm_user_limit_t; main server only */

@@ -10,6 +10,7 @@
 #include <http_core.h>
 #include <http_log.h>
 #include <http_protocol.h>
+#include <unixd.h>
 
 #include "share/msg.h"
 #include "web/compat.h"
@@ -99,6 +100,22 @@ static int check_exec(request_rec *r)
                : refuse(r, HTTP_FORBIDDEN, "FPM0665", "Options ExecCGI is off here");
 }
 
+/* Where httpd would run a CGI program as somebody (SuexecUserGroup, a ~user's directory), it is not what was
+ * ordered to run one as httpd's own user. */
+static int check_identity(request_rec *r)
+{
+    const ap_unix_identity_t *id = ap_unixd_config.suexec_enabled ? ap_run_get_suexec_identity(r) : NULL;
+
+    if (!id || id->uid == ap_unixd_config.user_id)
+        return OK;
+    ap_log_rerror(
+        APLOG_MARK, APLOG_ERR, 0, r,
+        "FPM0630: fcgipm-script runs programs as httpd's User, and SuexecUserGroup says uid %u; write "
+        "a <FcgiServer> with FcgiUser: %s",
+        (unsigned)id->uid, r->filename);
+    return HTTP_INTERNAL_SERVER_ERROR;
+}
+
 /* The manager runs no program by a name that could come to mean another one. */
 static int match_script(request_rec *r, fcgipm_match_t *match)
 {
@@ -172,8 +189,8 @@ static int match_wrapper(request_rec *r, fcgipm_match_t *match)
     if (!match->pool) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "FPM0704: FcgiWrapper \"%s\": the server's configuration does not allow it "
-                      "(FcgiAllowWrapper)",
-                      w->command);
+                      "(FcgiAllowWrapper): %s",
+                      w->command, r->filename ? r->filename : r->uri);
         return HTTP_FORBIDDEN;
     }
     match->name = match->pool->setting->name;
@@ -199,7 +216,8 @@ static int match_pool(request_rec *r, const char *name, fcgipm_match_t *match)
     match->pool = fcgipm_directive_pool(r->server, name);
     if (!match->pool) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "FPM0667: there is no <FcgiServer %s> for this virtual host", name);
+                      "FPM0667: there is no <FcgiServer %s> for this virtual host: %s", name,
+                      r->filename ? r->filename : r->uri);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     if (!fcgipm_directive_opened(r, name)) {
@@ -259,8 +277,11 @@ int fcgipm_match_request(request_rec *r, fcgipm_match_t *match)
     match->body_max = -1;
     if (!r->handler)
         return DECLINED;
-    if (!strcmp(r->handler, SCRIPT_HANDLER))
-        return match_script(r, match);
+    if (!strcmp(r->handler, SCRIPT_HANDLER)) {
+        int status = check_identity(r);
+
+        return status == OK ? match_script(r, match) : status;
+    }
     if (!strcmp(r->handler, WRAPPER_HANDLER))
         return match_wrapper(r, match);
     if (strncmp(r->handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))

@@ -17,6 +17,7 @@
 #include <util_time.h>
 
 #include "core/clock.h"
+#include "core/log.h"
 #include "web/sendfile.h"
 #include "web/spool.h"
 #include "wire/head.h"
@@ -337,6 +338,22 @@ static apr_status_t grow_head(fcgipm_reply_t *reply)
     return APR_SUCCESS;
 }
 
+/* With its beginning, by which the code that printed it is found: a message of its own, or a BOM. */
+static apr_status_t refuse_line(fcgipm_reply_t *reply)
+{
+    size_t len;
+    const char *line = fcgipm_head_bad_line(&reply->head, &len);
+    char *text = apr_pstrmemdup(reply->r->pool, line, len < 80 ? len : 80);
+
+    fcgipm_log_plain(text, len < 80 ? len : 80);
+    return refuse(reply,
+                  apr_psprintf(reply->r->pool, "line %u of its response head: %s%s%s%s", reply->head.line,
+                               fcgipm_head_fault_str(reply->head.fault), len ? ": \"" : "", text,
+                               !len       ? ""
+                               : len > 80 ? "\"..."
+                                          : "\""));
+}
+
 /* APR_SUCCESS: the head is complete and *in is at the body; APR_INCOMPLETE: it goes on. */
 static apr_status_t read_head(fcgipm_reply_t *reply, const unsigned char **in, const unsigned char *end)
 {
@@ -351,8 +368,7 @@ static apr_status_t read_head(fcgipm_reply_t *reply, const unsigned char **in, c
                 return rv;
             break;
         case FCGIPM_HEAD_BAD:
-            return refuse(reply, apr_psprintf(reply->r->pool, "line %u of its response head: %s",
-                                              reply->head.line, fcgipm_head_fault_str(reply->head.fault)));
+            return refuse_line(reply);
         case FCGIPM_HEAD_DONE:
             set_fields(reply);
             set_status(reply);

@@ -46,6 +46,16 @@ const char *fcgipm_head_fault_str(fcgipm_head_fault_t fault)
     }
 }
 
+const char *fcgipm_head_bad_line(const fcgipm_head_t *head, size_t *len)
+{
+    const char *line = head->buf + head->mark, *lf;
+
+    *len = head->len - head->mark;
+    if (*len && (lf = memchr(line, '\n', *len)))
+        *len = (size_t)(lf - line);
+    return line;
+}
+
 void fcgipm_head_init(fcgipm_head_t *head, char *buf, size_t cap)
 {
     memset(head, 0, sizeof *head);

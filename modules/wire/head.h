@@ -62,6 +62,8 @@ typedef struct fcgipm_head {
     size_t mark;     /* private */
 } fcgipm_head_t;
 
+/* After BAD: the beginning of the line that is, as far as it was read; may be empty. Not NUL-terminated. */
+const char *fcgipm_head_bad_line(const fcgipm_head_t *head, size_t *len);
 void fcgipm_head_init(fcgipm_head_t *head, char *buf, size_t cap);
 /* Move to a larger buffer: the caller copies nothing, this does; the old buffer is free afterwards. A buffer
  * too small for the bytes gathered is not taken. */

@@ -223,7 +223,7 @@ static void put_handlers(void)
          "| `fcgipm:NAME` | as `FcgiPass NAME`; the way for `AddHandler` and for `<If>` |\n"
          "| `fcgipm-script` | the file that httpd finds is itself the FastCGI program: started by its first "
          "request as httpd's User, with the defaults of all directives above and no process when idle; needs "
-         "`Options ExecCGI` |\n"
+         "`Options ExecCGI`, and is refused (500, FPM0630) where SuexecUserGroup names another user |\n"
          "| `fcgipm-status` | the status page; `?json`, `?openmetrics` and `?auto` for programs |");
 }
 
@@ -253,6 +253,8 @@ int main(void)
          "0.\n"
          "- A **size** is a number of bytes, or one with `K`, `M` or `G` (1024 each).\n"
          "- A number or size whose default is `off` can be `off` again: then it is as httpd has it.\n"
+         "- `FcgiServer block` is inside `<FcgiServer>` or `<FcgiServerTemplate>`.\n"
+         "- A comment needs a line of its own, as everywhere in httpd's configuration.\n"
          "- A block that leaves a directive out has the default; nothing is inherited from another block.\n"
          "- `name=value` pairs may be given alone, in any order, and over several lines.\n"
          "- A value that is out of bounds is refused by `apachectl configtest`, with a sentence that says "
