@@ -49,6 +49,10 @@ static void add_mount_vars(request_rec *r, const char *prefix)
  * REQUEST_URI only. */
 static void add_file_vars(request_rec *r, bool action)
 {
+    /* httpd sets it where there is a path info, and else it is somebody's SetEnv. Not even of this place:
+     * DirectoryIndex, FallbackResource and SSI bring along the variables of where they stand, and php would
+     * run the script that another user's .htaccess names, as the owner of this one. */
+    apr_table_unset(r->subprocess_env, "PATH_TRANSLATED");
     ap_add_cgi_vars(r);
     if (!action && r->path_info && r->path_info[0])
         apr_table_unset(r->subprocess_env, "REDIRECT_URL");
