@@ -678,6 +678,13 @@ static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, c
     return NULL;
 }
 
+/* The status page shows what is everybody's. */
+static void open_status(cmd_parms *cmd, fcgipm_dir_conf_t *conf, const char *handler)
+{
+    if (!strcmp(handler, FCGIPM_STATUS_HANDLER) && !in_htaccess(cmd))
+        APR_ARRAY_PUSH(conf->opened, const char *) = FCGIPM_STATUS_HANDLER;
+}
+
 /* httpd's own SetHandler, seen as well: it opens the pool to this place, and in a <Location> tells the mount
  * point. */
 static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
@@ -687,6 +694,7 @@ static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
 
     if (!strcasecmp(handler, "fcgipm-script"))
         scripts_named = true;
+    open_status(cmd, conf, handler);
     if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX))) {
         conf->pass = "";
         return DECLINE_CMD;
@@ -703,6 +711,7 @@ static const char *add_handler(cmd_parms *cmd, void *dir, const char *handler, c
     (void)extension;
     if (!strcasecmp(handler, "fcgipm-script"))
         scripts_named = true;
+    open_status(cmd, dir, handler);
     if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
         return DECLINE_CMD;
     if (!in_htaccess(cmd))
@@ -1075,6 +1084,40 @@ static void warn(const fcgipm_pool_conf_t *conf, const char *text)
                  "FPM0680: %s: <FcgiServer %s> %s", conf->place, conf->setting->name, text);
 }
 
+/* The directory above `path` in which the pool's user can give things other names; NULL: there is none. */
+static const char *loose_above(const fcgipm_setting_t *s, const char *path, apr_pool_t *pool)
+{
+    const struct passwd *pw = s->user ? getpwnam(s->user) : NULL;
+    uid_t uid = pw ? pw->pw_uid : ap_unixd_config.user_id;
+    char *up = apr_pstrdup(pool, path), *slash;
+    struct stat st;
+
+    for (size_t len = strlen(up); len > 1 && up[len - 1] == '/'; len--)
+        up[len - 1] = '\0';
+    while ((slash = strrchr(up, '/')) && slash != up) {
+        *slash = '\0';
+        if (look_at(s, up, &st) && (st.st_uid == uid || ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX))))
+            return up;
+    }
+    return NULL;
+}
+
+/* A wall stands at a name: who can rename what is behind it has it without a wall at his next start. */
+static void check_walls(apr_pool_t *pool, const fcgipm_pool_conf_t *conf, const char *directive,
+                        const apr_array_header_t *paths)
+{
+    for (int i = 0; paths && !conf->setting->user_from && i < paths->nelts; i++) {
+        const char *path = APR_ARRAY_IDX(paths, i, const char *);
+        const char *up = loose_above(conf->setting, path, pool);
+
+        if (up)
+            warn(conf, apr_psprintf(pool,
+                                    "%s %s: the application's user may rename what is in %s, and its next "
+                                    "process finds it without a wall; write %s, or let it belong to root",
+                                    directive, path, up, up));
+    }
+}
+
 /* What is allowed and hardly meant. */
 static void check_odd(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
@@ -1087,6 +1130,8 @@ static void check_odd(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
                                 "FcgiNoNewPrivs On: FcgiCommand %s is setuid or setgid, which then has no "
                                 "effect; write Off, or take the bit away",
                                 program));
+    check_walls(pool, conf, "FcgiReadOnlyPaths", s->read_only);
+    check_walls(pool, conf, "FcgiInaccessiblePaths", s->inaccessible);
     if (s->limit_procs != FCGIPM_NO_COUNT && !s->user && geteuid() == 0)
         warn(conf,
              "FcgiLimit procs=: counts httpd's own processes and threads too, as long as the application "
