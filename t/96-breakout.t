@@ -46,7 +46,7 @@ my $conf = "FcgiMinUid 1\nFcgiMinGid 1\n"
     . join('', map { qq{<Location "/$_">\n    FcgiPass $_\n</Location>\n} } @pools);
 my $h = Fcgipm->httpd(
     modules => [qw(proxy proxy_fcgi include)],
-    expect_log => [qr/FPM0623/, qr/FPM066[58]/, qr/FPM0702/, qr/core:alert.*\.htaccess: /, qr/FPM0672/, qr/FPM0680: .*FcgiInaccessiblePaths/, qr/FPM0681/, qr/FPM0701/, qr/AH02454/, qr/AH01079/],
+    expect_log => [qr/FPM0801/, qr/FPM066[58]/, qr/FPM0702/, qr/core:alert.*\.htaccess: /, qr/FPM0672/, qr/FPM0680: .*FcgiInaccessiblePaths/, qr/FPM0681/, qr/FPM0701/, qr/AH02454/, qr/AH01079/],
     conf => $conf . ($php || '') . <<"EOC");
 Alias /www $top/www
 Alias /files $top/files
@@ -132,6 +132,10 @@ subtest 'variables that choose the program' => sub {
         htaccess(@vars, @lines);
         is $h->get($url)->{body}, "bob $uid{daemon}", "bob's script it is that runs as bob: $lines[-1]";
     }
+    spit('www/bob/own.php', '<?php echo getenv("APP_CONFIG");', 'daemon');
+    spit('www/bob/.htaccess', "SetEnv APP_CONFIG bob\n", 'daemon');
+    htaccess('SetEnv APP_CONFIG alice', 'DirectoryIndex /www/bob/own.php');
+    is $h->get('/www/alice/')->{body}, 'bob', 'what bob has set is what he gets';
     htaccess('');
     is $h->get('/www/bob/x.php/www/alice/evil.php')->{body}, "bob $uid{daemon}", 'nor does a path behind it';
     spit('www/alice/a.jpg', 'JPG <?php echo "ran";', 'nobody');

@@ -95,7 +95,7 @@ int fcgipm_status_handler(request_rec *r)
         return DECLINED;
     if (!fcgipm_directive_opened(r, FCGIPM_STATUS_HANDLER)) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "FPM0623: %s: the status page is shown where SetHandler or AddHandler "
+                      "FPM0801: %s: the status page is shown where SetHandler or AddHandler "
                       "fcgipm-status of the server's configuration says so; .htaccess cannot",
                       r->uri);
         return HTTP_FORBIDDEN;
