@@ -48,6 +48,12 @@ my $h = Fcgipm->httpd(
     modules => [qw(proxy proxy_fcgi include)],
     expect_log => [qr/FPM0801/, qr/FPM066[58]/, qr/FPM0702/, qr/core:alert.*\.htaccess: /, qr/FPM0672/, qr/FPM0680: .*FcgiInaccessiblePaths/, qr/FPM0681/, qr/FPM0701/, qr/AH02454/, qr/AH01079/],
     conf => $conf . ($php || '') . <<"EOC");
+<FcgiServerTemplate each>
+    FcgiCommand $top/bin/shell.pl
+    FcgiUserFrom Owner below=$top/www minuid=1
+    FcgiProcesses 0 1
+    FcgiTimeout stop=1s
+</FcgiServerTemplate>
 Alias /www $top/www
 Alias /files $top/files
 <Directory "$top">
@@ -56,6 +62,10 @@ Alias /files $top/files
 </Directory>
 <Directory "$top/www">
     AllowOverride FileInfo Indexes Options=ExecCGI
+    <FilesMatch "\\.each\$">
+        SetHandler fcgipm:each
+    </FilesMatch>
+    AddHandler fcgipm-script .fcgi
     @{[$php ? qq{<FilesMatch "\\.php\$">\n        SetHandler fcgipm:php\n    </FilesMatch>} : '']}
 </Directory>
 <Location "/st">
@@ -176,6 +186,77 @@ subtest 'walls' => sub {
     ok !-e "$top/files/new", 'nothing was written';
     like sh('walled', 'ulimit -n 1000; setsid sh -c "ulimit -n 1000; ulimit -n"; prlimit --nofile=1000:1000 true'), qr/^100$/m, 'a limit stays';
     like sh('walled', 'nice -n -5 true; echo -1000 > /proc/self/oom_score_adj; cat /proc/self/oom_score_adj'), qr/^(?:0|\d+)$/m, 'and a priority';
+};
+
+# A child of httpd that somebody else has in hand asks for pools: in a message as honest ones send it, but for the path.
+subtest 'demands of a hijacked child' => sub {
+    my $pidfd = sub { my ($pid) = @_; my $fd = syscall 434, $pid + 0, 0; return $fd < 0 ? undef : $fd };    # pidfd_open
+    my $datagrams = sub {    # descriptors of a process that are such sockets, as our own (pidfd_getfd)
+        my ($pid) = @_;
+        my $of = $pidfd->($pid) // return;
+        my @all;
+        for my $nr (grep { (readlink("/proc/$pid/fd/$_") // '') =~ /^socket:/ } map { m{(\d+)$} } glob "/proc/$pid/fd/*") {
+            my $fd = syscall 438, $of, $nr + 0, 0;
+            next if $fd < 0;
+            open my $s, '+<&=', $fd or next;
+            push @all, $s if unpack('i', getsockopt($s, Socket::SOL_SOCKET(), Socket::SO_TYPE()) // pack 'i', 0) == Socket::SOCK_DGRAM();
+        }
+        POSIX::close($of);
+        return @all;
+    };
+    spit("www/$_->[0]/x.each", '', $_->[1]) for ['alice', 'nobody'], ['bob', 'daemon'], ['shared', 'daemon'];
+    spit('www/root.each', '');
+    spit('www/program.fcgi', "#!/bin/sh\nexec sleep 600\n");
+    chmod 0755, "$top/www/program.fcgi";
+    chmod 0775, "$top/www/shared";
+    copy('/bin/sleep', "$top/www/setuid.fcgi");
+    chmod 04755, "$top/www/setuid.fcgi";
+    symlink '/bin/sleep', "$top/www/link.fcgi";
+    symlink "$top/www/bob/x.each", "$top/www/alice/link.each";
+    # What an honest child sends, taken from the manager's end while that does not read it; and which end of the child's is
+    # the other one.
+    my ($manager, $message, $in, $out) = ($h->manager);
+    kill STOP => $manager;
+    my $s = $h->connect;
+    print {$s} "GET /www/alice/x.each?do=env HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    wait_for { for my $fd ($datagrams->($manager)) { recv $in = $fd, $message, 4096, Socket::MSG_DONTWAIT(); return 1 if length($message // '') == 1072 } 0 } 10, 'a message';
+    for my $fd ($datagrams->(($h->children)[0])) {
+        send $fd, $message, Socket::MSG_DONTWAIT();
+        recv $in, my $came, 4096, Socket::MSG_DONTWAIT();
+        $out = $fd if length($came // '') == 1072;
+    }
+    ok $out, 'a child\'s end';
+    send $out, $message, 0;
+    kill CONT => $manager;
+    like((Fcgipm::read_all($s, 20))[0], qr/ 200 OK/, 'which is honest');
+    my ($version, $type, @rest) = unpack 'L7 x4 Q2', $message;
+    my ($block, $site) = @rest[5, 6];
+    my $send = sub {
+        my ($path, %o) = @_;
+        my $m = pack 'L7 x4 Q2 a1024', $version, $o{type} // $type, 0, 0, 0, $o{len} // length $path, 0, $o{block} // $block, $site, $path;
+        wait_for { send $out, $m, Socket::MSG_DONTWAIT() } 10, 'it is sent';
+    };
+    my $seen = sub {
+        my @all;
+        for my $pid (Fcgipm::children_of($manager)) {
+            my ($uid) = Fcgipm::proc_file($pid, 'status') =~ /^Uid:\t(\d+)/m;
+            push @all, ($uid // '?') . ':' . Fcgipm::proc_file($pid, 'cmdline') =~ s/\0/ /gr;
+        }
+        return join ', ', sort @all;
+    };
+    my $made = sub { return join ' ', sort grep { /^each:|fcgi$|sleep/ } map { $_->{name} } @{$h->status->{pools}} };
+    $send->($_) for '/etc/passwd', "$top/www/root.each", "$top/www/bob/../root.each", "$top/www/../www/bob/x.each", "$top//www/bob/x.each", "$top/www/alice/link.each", "$top/www/shared/x.each", "$top/www/bob",
+        "$top/www/nothing", "www/bob/x.each", '', '/', "$top/www/bob/x.each\n", '/' . 'x' x 1023, "/proc/self/root$top/www/bob/x.each";
+    $send->("$top/www/bob/x.each", block => $_) for 0, $block + 1, ~0;
+    $send->("$top/www/bob/x.each", len => $_) for 0, 5, 1024, 4_294_967_295;
+    my $script = $type - 1;
+    $send->($_, type => $script) for "$top/www/setuid.fcgi", "$top/www/link.fcgi", '/etc/passwd', "$top/www", 'bin/sleep', "$top/www/../www/program.fcgi", '', "/proc/self/exe", '/bin/sleep 600', "$top/www/x.each";
+    # Behind them, what it may: what a request could ask for as well, and as whom the configuration says.
+    $send->("$top/www/bob/x.each");
+    $send->("$top/www/program.fcgi", type => $script);
+    wait_for { $made->() =~ /program/ } 10, 'others are made';
+    is $made->(), 'each:daemon each:nobody program.fcgi', 'no pool was made for forged ones';
+    unlike $seen->(), qr/(?:^|, )0:/, 'nothing of root\'s';
 };
 
 # Its parent is the manager, so PTRACE_TRACEME makes that its tracer: stops of it are no deaths.
