@@ -156,6 +156,16 @@ subtest 'variables that choose the program' => sub {
     is $h->get('/www/shared/x.php')->{body}, "shared $uid{daemon}", 'a file in a directory of root\'s';
     chmod 0775, "$top/www/shared";
     is $h->get('/www/shared/x.php')->{status}, 403, 'not in one where a group may write';
+    for my $open ([0, 0775], [$uid{nobody}, 0755]) {
+        chown $open->[0], -1, "$top/www";
+        chmod $open->[1], "$top/www";
+        is $h->get('/www/bob/x.php')->{status}, 403, 'nor where it is so above them all' if $open->[1] == 0775;
+        my ($status, $text) = Fcgipm->configtest(conf => $php);
+        like $text, qr{FPM0680: .*FcgiServer php> FcgiUserFrom: others than root may write to $top/www\b}, 'which configtest tells';
+    }
+    chown 0, -1, "$top/www";
+    chmod 0755, "$top/www";
+    is $h->get('/www/bob/x.php')->{status}, 200, 'and again';
 };
 
 subtest 'files by X-Sendfile' => sub {

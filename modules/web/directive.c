@@ -18,6 +18,7 @@
 #include <unixd.h>
 
 #include "core/log.h"
+#include "core/owner.h"
 #include "core/place.h"
 #include "pm/daemon.h"
 #include "share/demand.h"
@@ -1152,10 +1153,27 @@ static void check_sendfile(check_t *check, apr_pool_t *pool, const fcgipm_pool_c
     }
 }
 
+/* Whose the files in it are, or what its directories are called, says whom a process runs as. */
+static void check_top(apr_pool_t *pool, const fcgipm_pool_conf_t *conf, const char *top)
+{
+    struct stat st;
+
+    if (top && stat(top, &st) == 0 && (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH))))
+        warn(conf, apr_psprintf(pool,
+                                "FcgiUserFrom: others than root may write to %s, and choose by that whom a "
+                                "process runs as; chown it to root, chmod go-w",
+                                top));
+}
+
 static void check_template(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
     const fcgipm_setting_t *s = conf->setting;
+    char root[PATH_MAX];
 
+    if (s->user_from == FCGIPM_USER_OWNER)
+        check_top(pool, conf, s->user_below);
+    if (s->user_from == FCGIPM_USER_PATH && s->user_path)
+        check_top(pool, conf, fcgipm_owner_pattern_root(root, sizeof root, s->user_path));
     if (s->user_from && s->user_from != FCGIPM_USER_HTTPD && geteuid() != 0)
         complain_of(check, true, pool, conf,
                     "FcgiUserFrom: needs httpd to be started as root; write FcgiUserFrom Server");
