@@ -45,7 +45,7 @@ my $conf = "FcgiMinUid 1\nFcgiMinGid 1\n"
     . pool('walled', 'nobody nogroup', 'FcgiPrivateTmp On', "FcgiReadOnlyPaths $top/files", "FcgiInaccessiblePaths $top/hidden $top/alice/own/hidden", 'FcgiLimit files=100')
     . join('', map { qq{<Location "/$_">\n    FcgiPass $_\n</Location>\n} } @pools);
 my $h = Fcgipm->httpd(
-    modules => [qw(proxy proxy_fcgi include)],
+    modules => [qw(proxy proxy_fcgi include actions)],
     expect_log => [qr/FPM0801/, qr/FPM066[58]/, qr/FPM0702/, qr/core:alert.*\.htaccess: /, qr/FPM0672/, qr/FPM0680: .*FcgiInaccessiblePaths/, qr/FPM0681/, qr/FPM0701/, qr/AH02454/, qr/AH01079/],
     conf => $conf . ($php || '') . <<"EOC");
 <FcgiServerTemplate each>
@@ -132,12 +132,14 @@ subtest 'handlers in .htaccess' => sub {
 subtest 'variables that choose the program' => sub {
     plan skip_all => 'no php-cgi' unless $php;
     spit('www/alice/evil.php', "EVIL <?php echo posix_geteuid(), file_get_contents('$top/www/bob/secret');", 'nobody');
+    copy("$top/www/alice/evil.php", "$top/www/alice/evil.txt");
     spit('www/bob/x.php', '<?php echo "bob ", posix_geteuid();', 'daemon');
     spit('www/alice/i.shtml', '<!--#include virtual="/www/bob/x.php" -->', 'nobody');
     my @vars = map { "SetEnv $_" } "PATH_TRANSLATED $top/www/alice/evil.php", 'REDIRECT_URL /x', "SCRIPT_FILENAME $top/www/alice/evil.php", "ORIG_SCRIPT_FILENAME $top/www/alice/evil.php",
         "ORIG_PATH_TRANSLATED $top/www/alice/evil.php", 'SCRIPT_NAME /www/alice/evil.php', "DOCUMENT_ROOT $top/www/alice";
     for my $way (['/www/alice/', 'DirectoryIndex /www/bob/x.php'], ['/www/alice/nothing', 'FallbackResource /www/bob/x.php'], ['/www/alice/i.shtml', 'AddOutputFilter INCLUDES .shtml'],
-        ['/www/alice/nothing', 'ErrorDocument 404 /www/bob/x.php'], ['/www/alice/go', 'RewriteEngine On', "RewriteRule ^go\$ /www/bob/x.php [L,E=PATH_TRANSLATED:$top/www/alice/evil.php]"]) {
+        ['/www/alice/evil.txt', 'SetHandler evil', 'Action evil /www/bob/x.php virtual'], ['/www/alice/nothing', 'ErrorDocument 404 /www/bob/x.php/www/alice/evil.php'],
+        ['/www/alice/', 'DirectoryIndex /www/bob/x.php/www/alice/evil.txt'], ['/www/alice/nothing', 'ErrorDocument 404 /www/bob/x.php'], ['/www/alice/go', 'RewriteEngine On', "RewriteRule ^go\$ /www/bob/x.php [L,E=PATH_TRANSLATED:$top/www/alice/evil.php]"]) {
         my ($url, @lines) = @$way;
         htaccess(@vars, @lines);
         is $h->get($url)->{body}, "bob $uid{daemon}", "bob's script it is that runs as bob: $lines[-1]";
