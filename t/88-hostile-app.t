@@ -65,7 +65,7 @@ subtest 'what it can reach' => sub {
     my $dir = "$run/p" . $h->status('neighbour')->{index};
     my ($child) = $h->children;
     my @targets = ($h->pid, $h->manager, $child, $pid{neighbour});
-    my $r = $h->get('/look?do=look&' . join '&', "dir=$run", "dir=$dir", (map { "sock=$_" } "$dir/s0.sock", "$dir/s0.out", "$run/control", "$run/registry", "$run/notify"),
+    my $r = $h->get('/look?do=look&' . join '&', "dir=$run", "dir=$dir", (map { "sock=$_" } glob("$dir/s0-*.sock"), "$dir/s0.out", "$run/control", "$run/registry", "$run/notify"),
         map { "pid=$_" } @targets);
     is $r->{status}, 200, 'it has looked';
     my @lines = split /\n/, $r->{body};

@@ -127,7 +127,7 @@ subtest 'in .htaccess' => sub {
     }
     is scalar(() = $h->log =~ /FPM0668: the server's configuration does not open application closed to this place/g), 6, 'and the log says so each time';
     # The hole of SetHandler "proxy:unix:/other.sock|fcgi://" (php-src#15499): an address in place of a name.
-    my ($sock) = glob $h->root . '/run/p*/s0.sock';
+    my ($sock) = glob $h->root . '/run/p*/s0-*.sock';
     for my $address ("unix:$sock|fcgi://localhost", $sock, "tcp:127.0.0.1:9000", 'own', 'own:' . $alice, "php:$alice") {
         is $try->(qq{SetHandler "fcgipm:$address"\n}), $address eq 'own' ? 'status 403' : 'status 500', "no way to $address";
     }

@@ -25,7 +25,9 @@
       "standard output and error goes to the error log. A block has either this or FcgiConnect.")            \
     X("FcgiConnect", NULL, ADDRESS, connect, 0, 0, NULL, NULL, "unix:/path | host:port | [::1]:port", 1,     \
       "In place of FcgiCommand: the address of an application that somebody else runs, such as php-fpm, "    \
-      "spawn-fcgi or another machine. A host name is looked up once, when the configuration is read. "       \
+      "spawn-fcgi or another machine. A socket belongs in a directory where nobody else can write and put "  \
+      "one "                                                                                                 \
+      "of his in its place. A host name is looked up once, when the configuration is read. "                 \
       "FcgiUser, FcgiDirectory, FcgiUmask, FcgiLimit, FcgiPriority and the walls (FcgiRoot, ...), FcgiEnv, " \
       "FcgiProcesses, FcgiReady, FcgiProbe, FcgiRecycle, "                                                   \
       "FcgiWatch, FcgiSlowLog and the times start, idle and stop then mean nothing.")                        \
@@ -117,10 +119,14 @@
     X("FcgiReadOnlyPaths", NULL, LIST, read_only, 0, 0, NULL, NULL, "/path ...", 1,                          \
       "Files and directories, with all that is mounted below, that the processes cannot write, whatever "    \
       "their rights. / is everything but FcgiPrivateTmp. May be repeated. Needs what FcgiPrivateTmp "        \
-      "needs, and Linux 5.12.")                                                                              \
+      "needs, and Linux 5.12. Not for what lies in a directory of the processes' own user: he can rename "   \
+      "it, "                                                                                                 \
+      "and it is open to the next process.")                                                                 \
     X("FcgiInaccessiblePaths", NULL, LIST, inaccessible, 0, 0, NULL, NULL, "/path ...", 1,                   \
       "Directories whose contents the processes do not see. May be repeated. Needs what FcgiPrivateTmp "     \
-      "needs.")                                                                                              \
+      "needs. Not for what lies in a directory of the processes' own user: he can rename it, and it is "     \
+      "open "                                                                                                \
+      "to the next process.")                                                                                \
     X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME [value]", 1,                                       \
       "A variable in the processes' environment; may be repeated. Nothing of httpd's own environment gets "  \
       "there without FcgiPassEnv. Unless said otherwise PATH is /usr/local/bin:/usr/bin:/bin, and "          \

@@ -451,6 +451,7 @@ static apr_status_t take_seat(attempt_t *a)
 static apr_status_t seat_address(attempt_t *a)
 {
     const fcgipm_board_pool_t *p = &a->link->env.board->pool[a->pool];
+    apr_status_t rv;
     if (p->external) {
         memcpy(a->address, p->addr, sizeof p->addr);
         a->address[sizeof p->addr - 1] = 0;
@@ -460,7 +461,9 @@ static apr_status_t seat_address(attempt_t *a)
                                   a->lease->slot))
         return fcgipm_fault_set(a->fault, APR_ENAMETOOLONG, "connect",
                                 "the runtime directory's name is too long");
-    return fcgipm_addr_unix(&a->addr, a->address);
+    rv = fcgipm_addr_unix(&a->addr, a->address);
+    snprintf(a->address, sizeof a->address, "%s/p%u/s%u", a->link->env.runtime_dir, a->pool, a->lease->slot);
+    return rv;
 }
 
 /* APR_EAGAIN: not yet, state CONNECT. */

@@ -113,8 +113,8 @@ typedef struct fcgipm_attempt {
     uint32_t cell;                /* QUEUED */
     uint64_t word;
     fcgipm_addr_t addr; /* CONNECT */
-    char address[256];
-    bool joined; /* no connect: a branch of a trunk */
+    char address[256];  /* for the log: without what only we know of a socket's name */
+    bool joined;        /* no connect: a branch of a trunk */
     int64_t connect_us, connect_until_us;
     int64_t pause_us; /* of a full backlog */
     int64_t wake_us;  /* CONNECT, PAUSE: look again then */

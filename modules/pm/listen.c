@@ -48,7 +48,8 @@ apr_status_t fcgipm_listen_dir(const char *runtime_dir, uint32_t pool, uint32_t 
         return fcgipm_fault_set(fault, APR_EACCES, "socket directory", "%s is not a directory of ours", path);
     if (geteuid() == 0 && lchown(path, 0, gid) < 0)
         return failed(fault, "socket directory", "cannot set the group of", path);
-    if (chmod(path, 0750) < 0)
+    /* 0710: a connection needs no more, and the names in there are not to be known. */
+    if (chmod(path, 0710) < 0)
         return failed(fault, "socket directory", "cannot set the mode of", path);
     return APR_SUCCESS;
 }
@@ -116,7 +117,7 @@ static apr_status_t bind_at(int fd, const char *path, const char *temp, uint32_t
 
     if (fcgipm_addr_unix(&addr, temp) != APR_SUCCESS)
         return fcgipm_fault_set(fault, APR_ENAMETOOLONG, "socket",
-                                "%s: too long for a socket; set FcgiRuntimeDir", path);
+                                "%s: too long for a socket; set FcgiRuntimeDir", temp);
     unlink(temp);
     if (bind(fd, &addr.u.sa, addr.len) < 0)
         return failed(fault, "socket", "cannot bind", temp);
@@ -127,22 +128,25 @@ static apr_status_t bind_at(int fd, const char *path, const char *temp, uint32_t
     if (listen(fd, BACKLOG) < 0)
         return failed(fault, "socket", "cannot listen at", temp);
     if (rename(temp, path) < 0)
-        return failed(fault, "socket", "cannot rename to", path);
+        return failed(fault, "socket", "cannot rename", temp);
     return APR_SUCCESS;
 }
 
 apr_status_t fcgipm_listen_open(int *fd, const char *runtime_dir, uint32_t pool, uint32_t slot, uint32_t gid,
                                 fcgipm_fault_t *fault)
 {
-    char path[PATH_LEN], temp[PATH_LEN + 4];
+    char path[PATH_LEN], temp[PATH_LEN];
     apr_status_t rv;
 
     if (!fcgipm_board_socket_path(path, sizeof path, runtime_dir, pool, slot))
         return fcgipm_fault_set(fault, APR_ENAMETOOLONG, "socket", "FcgiRuntimeDir is too long");
-    snprintf(temp, sizeof temp, "%s.new", path);
+    /* This name anybody can read in /proc/net/unix, and the application asks for it: so not the one that
+     * connections are made to. */
+    if (snprintf(temp, sizeof temp, "%s/p%u/s%u.sock.new", runtime_dir, pool, slot) >= (int)sizeof temp)
+        return fcgipm_fault_set(fault, APR_ENAMETOOLONG, "socket", "FcgiRuntimeDir is too long");
     *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (*fd < 0)
-        return failed(fault, "socket", "cannot make", path);
+        return failed(fault, "socket", "cannot make", temp);
     rv = bind_at(*fd, path, temp, gid, fault);
     if (rv != APR_SUCCESS) {
         unlink(temp);

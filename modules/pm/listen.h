@@ -7,8 +7,9 @@
  *
  *   RUNTIME           0711 ours
  *   RUNTIME/registry  0600 ours
- *   RUNTIME/p3        0750 ours, group httpd
- *   RUNTIME/p3/s0.sock  0660 ours, group httpd: httpd's children may connect, nobody else can even look
+ *   RUNTIME/p3        0710 ours, group httpd: nobody lists it
+ *   RUNTIME/p3/s0-KEY.sock  0660 ours, group httpd: httpd's children may connect; who has but their user or
+ *                     group, or has them connect somewhere, does not know KEY
  *   RUNTIME/p3/s0.out   0600 ours: the worker's stdout and stderr; a FIFO by name, so that the next manager
  * finds it again
  *

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
@@ -18,6 +19,8 @@
 #include "pm/limits.h"
 
 #define FCGIPM_SPAWN_ENV_MAX 1024
+
+int fcgipm_spawn_try_ms = 10000;
 
 /* php-cgi ends by itself after 500 requests if nobody says otherwise, whoever waits; FcgiRecycle has its
  * successor ready before. */
@@ -290,7 +293,8 @@ static _Noreturn void try_child(const fcgipm_spawn_plan_t *plan, int report_fd)
 
 apr_status_t fcgipm_spawn_try(const fcgipm_spawn_plan_t *plan, fcgipm_fault_t *fault)
 {
-    int pipe_fds[2], result;
+    int pipe_fds[2], result = 0;
+    struct pollfd pfd = {.events = POLLIN};
     pid_t pid;
 
     if (pipe2(pipe_fds, O_CLOEXEC) < 0 || (pid = fcgipm_spawn_blocked()) < 0)
@@ -298,10 +302,18 @@ apr_status_t fcgipm_spawn_try(const fcgipm_spawn_plan_t *plan, fcgipm_fault_t *f
     if (pid == 0)
         try_child(plan, pipe_fds[1]);
     close(pipe_fds[1]);
-    while ((result = fcgipm_spawn_report(pipe_fds[0], fault)) == 0)
-        ;
+    pfd.fd = pipe_fds[0];
+    /* Whoever runs as this user already may stop it, or have it wait in a directory of his. */
+    if (poll(&pfd, 1, fcgipm_spawn_try_ms) > 0)
+        while ((result = fcgipm_spawn_report(pipe_fds[0], fault)) == 0)
+            ;
+    else
+        kill(pid, SIGKILL);
     close(pipe_fds[0]);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
+    if (result == 0)
+        return fcgipm_fault_set(fault, APR_TIMEUP, "start", "it did not get as far as its program in %d ms",
+                                fcgipm_spawn_try_ms);
     return result < 0 ? fault->status : APR_SUCCESS;
 }

@@ -11,7 +11,9 @@
 #include "core/setting.h"
 #include "pm/isolate.h"
 
-#define FCGIPM_SUEXEC_MARK "HTTP_"
+/* No request has a header of this name: httpd writes them in capitals (a CGI program of somebody else must
+ * not get a mark of ours from his client, or it would be ended with our worker). */
+#define FCGIPM_SUEXEC_MARK "HTTP_by_"
 #define FCGIPM_MARK_MAX    224 /* of a worker's mark, see fcgipm_reap_marker */
 
 /* What does not change between two starts of a pool. */
@@ -31,7 +33,8 @@ typedef struct fcgipm_spawn_plan {
 apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t *s,
                                const fcgipm_jail_host_t *host, apr_pool_t *pool, fcgipm_fault_t *fault);
 /* All that a child does between fork and exec, in a child that then ends: can this start at all? Waits for
- * it. APR_SUCCESS, or a fault with the step. */
+ * it, but not for ever. APR_SUCCESS, or a fault with the step. */
+extern int fcgipm_spawn_try_ms; /* a test has another one */
 apr_status_t fcgipm_spawn_try(const fcgipm_spawn_plan_t *plan, fcgipm_fault_t *fault);
 
 /* marker: "FCGIPM_WORKER=...", put into the environment. *report_fd: read end, non-blocking: EOF = exec

@@ -9,9 +9,9 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 #include "pm/pidfd.h"
+#include "pm/spawn.h"
 
-#define ENVIRON_MAX   65536
-#define SUEXEC_PREFIX "HTTP_" /* before the marks of those who came through suexec */
+#define ENVIRON_MAX 65536
 
 void fcgipm_stray_collect(void)
 {
@@ -41,8 +41,8 @@ static bool marked(pid_t pid, const char *mark)
     bool prefix = want && mark[want - 1] == ':'; /* else the last number must end there, too */
     for (size_t at = 0; at < len; at += strlen(text + at) + 1) {
         const char *entry = text + at;
-        if (!strncmp(entry, SUEXEC_PREFIX, sizeof SUEXEC_PREFIX - 1))
-            entry += sizeof SUEXEC_PREFIX - 1;
+        if (!strncmp(entry, FCGIPM_SUEXEC_MARK, sizeof FCGIPM_SUEXEC_MARK - 1))
+            entry += sizeof FCGIPM_SUEXEC_MARK - 1;
         if (strncmp(entry, mark, want) == 0 && (prefix || entry[want] == '\0'))
             return true;
     }

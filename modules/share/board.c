@@ -360,9 +360,16 @@ uint32_t fcgipm_board_route(const fcgipm_board_t *board, uint32_t pool)
     return pool;
 }
 
+static char socket_key[FCGIPM_SOCKET_KEY + 2]; /* with a '-' before it */
+
+void fcgipm_board_socket_key(const char *key)
+{
+    snprintf(socket_key, sizeof socket_key, "%s%s", *key ? "-" : "", key);
+}
+
 const char *fcgipm_board_socket_path(char *out, size_t cap, const char *runtime_dir, uint32_t pool,
                                      uint32_t slot)
 {
-    int n = snprintf(out, cap, "%s/p%u/s%u.sock", runtime_dir, pool, slot);
+    int n = snprintf(out, cap, "%s/p%u/s%u%s.sock", runtime_dir, pool, slot, socket_key);
     return n > 0 && (size_t)n < cap ? out : NULL;
 }

@@ -57,8 +57,13 @@ uint32_t fcgipm_board_peer(const fcgipm_board_t *board, uint32_t pool, uint32_t 
 uint32_t fcgipm_board_demanding(const fcgipm_board_t *board);
 /* Follow `route` from `pool` (at most 8 hops). For httpd children. */
 uint32_t fcgipm_board_route(const fcgipm_board_t *board, uint32_t pool);
-/* Path of a worker's socket, for both sides: "<runtime_dir>/p<pool>/s<slot>.sock" (slot: number within the
- * pool). Returns out, or NULL if it does not fit. */
+/* What cannot be guessed of those names, for this process and those it forks; "" (as it is before): nothing.
+ * FCGIPM_SOCKET_KEY characters, see web/guard. */
+#define FCGIPM_SOCKET_KEY 8
+void fcgipm_board_socket_key(const char *key);
+/* Path of a worker's socket, for both sides: "<runtime_dir>/p<pool>/s<slot>-<key>.sock" (slot: number within
+ * the pool). Not for the log: a virtual host's is often its customer's. Returns out, or NULL if it does not
+ * fit. */
 const char *fcgipm_board_socket_path(char *out, size_t cap, const char *runtime_dir, uint32_t pool,
                                      uint32_t slot);
 #endif

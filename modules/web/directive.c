@@ -19,6 +19,7 @@
 #include <unixd.h>
 
 #include "core/log.h"
+#include "core/owner.h"
 #include "core/place.h"
 #include "pm/daemon.h"
 #include "share/demand.h"
@@ -794,6 +795,13 @@ static const char *check_handler(cmd_parms *cmd, const char *handler)
                         cmd->cmd->name, handler);
 }
 
+/* The status page shows what is everybody's. */
+static void open_status(cmd_parms *cmd, fcgipm_dir_conf_t *conf, const char *handler)
+{
+    if (!strcmp(handler, FCGIPM_STATUS_HANDLER) && !in_htaccess(cmd))
+        APR_ARRAY_PUSH(conf->opened, const char *) = FCGIPM_STATUS_HANDLER;
+}
+
 /* httpd's own SetHandler, seen as well: it opens the pool to this place, and in a <Location> tells the mount
  * point. */
 static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
@@ -804,6 +812,7 @@ static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
 
     if (fault)
         return fault;
+    open_status(cmd, conf, handler);
     if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX))) {
         conf->pass = "";
         return DECLINE_CMD;
@@ -822,6 +831,7 @@ static const char *add_handler(cmd_parms *cmd, void *dir, const char *handler, c
     (void)extension;
     if (fault)
         return fault;
+    open_status(cmd, dir, handler);
     if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
         return DECLINE_CMD;
     if (!in_htaccess(cmd))
@@ -1238,6 +1248,41 @@ static void warn(const fcgipm_pool_conf_t *conf, apr_pool_t *pool, const char *t
                  "FPM0680: %s: <FcgiServer %s> %s", place_for(conf, text, pool), conf->setting->name, text);
 }
 
+/* The directory above `path` in which the pool's user can give things other names; NULL: there is none. */
+static const char *loose_above(const fcgipm_setting_t *s, const char *path, apr_pool_t *pool)
+{
+    const struct passwd *pw = s->user ? getpwnam(s->user) : NULL;
+    uid_t uid = pw ? pw->pw_uid : ap_unixd_config.user_id;
+    char *up = apr_pstrdup(pool, path), *slash;
+    struct stat st;
+
+    for (size_t len = strlen(up); len > 1 && up[len - 1] == '/'; len--)
+        up[len - 1] = '\0';
+    while ((slash = strrchr(up, '/')) && slash != up) {
+        *slash = '\0';
+        if (look_at(s, up, &st) && (st.st_uid == uid || ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX))))
+            return up;
+    }
+    return NULL;
+}
+
+/* A wall stands at a name: who can rename what is behind it has it without a wall at his next start. */
+static void check_walls(apr_pool_t *pool, const fcgipm_pool_conf_t *conf, const char *directive,
+                        const apr_array_header_t *paths)
+{
+    for (int i = 0; paths && !conf->setting->user_from && i < paths->nelts; i++) {
+        const char *path = APR_ARRAY_IDX(paths, i, const char *);
+        const char *up = loose_above(conf->setting, path, pool);
+
+        if (up)
+            warn(conf, pool,
+                 apr_psprintf(pool,
+                              "%s %s: the application's user may rename what is in %s, and its next "
+                              "process finds it without a wall; write %s, or let it belong to root",
+                              directive, path, up, up));
+    }
+}
+
 /* What is allowed and hardly meant. */
 static void check_odd(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
@@ -1251,6 +1296,8 @@ static void check_odd(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
                           "FcgiNoNewPrivs On: FcgiCommand %s is setuid or setgid, which then has no "
                           "effect; write Off, or take the bit away",
                           program));
+    check_walls(pool, conf, "FcgiReadOnlyPaths", s->read_only);
+    check_walls(pool, conf, "FcgiInaccessiblePaths", s->inaccessible);
     if (s->limit_procs != FCGIPM_NO_COUNT && !s->user && geteuid() == 0)
         warn(conf, pool,
              "FcgiLimit procs=: counts httpd's own processes and threads too, as long as the application "
@@ -1271,10 +1318,28 @@ static void check_sendfile(check_t *check, apr_pool_t *pool, const fcgipm_pool_c
     }
 }
 
+/* Whose the files in it are, or what its directories are called, says whom a process runs as. */
+static void check_top(apr_pool_t *pool, const fcgipm_pool_conf_t *conf, const char *top)
+{
+    struct stat st;
+
+    if (top && stat(top, &st) == 0 && (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH))))
+        warn(conf, pool,
+             apr_psprintf(pool,
+                          "FcgiUserFrom: others than root may write to %s, and choose by that whom a "
+                          "process runs as; chown it to root, chmod go-w",
+                          top));
+}
+
 static void check_template(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
     const fcgipm_setting_t *s = conf->setting;
+    char root[PATH_MAX];
 
+    if (s->user_from == FCGIPM_USER_OWNER)
+        check_top(pool, conf, s->user_below);
+    if (s->user_from == FCGIPM_USER_PATH && s->user_path)
+        check_top(pool, conf, fcgipm_owner_pattern_root(root, sizeof root, s->user_path));
     if (s->user_from && s->user_from != FCGIPM_USER_HTTPD && geteuid() != 0)
         complain_of(check, true, pool, conf,
                     "FcgiUserFrom: needs httpd to be started as root; write FcgiUserFrom Server");

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@
 
 #include "core/log.h"
 #include "pm/daemon.h"
+#include "share/board.h"
 #include "share/children.h"
 #include "share/msg.h"
 #include "share/wake.h"
@@ -83,6 +85,7 @@ typedef struct fcgipm_guard_state {
     unsigned deaths; /* of the manager within the last 10 s */
     int broken;      /* it said that it cannot run: not before the next configuration */
     uint64_t image;  /* which file the manager's code is from */
+    char socket_key[FCGIPM_SOCKET_KEY + 1];
 } fcgipm_guard_state_t;
 
 #define FCGIPM_GUARD_KEY "mod_fcgipm: state"
@@ -469,6 +472,21 @@ static void sweep_upgrades(fcgipm_guard_state_t *state, const char *dir, apr_poo
     }
 }
 
+/* httpd's children connect to what they are told: SetHandler "proxy:unix:..." of an .htaccess could name any
+ * pool's socket. And an application may be in httpd's group, or run as its user. They all cannot name what
+ * they do not know. */
+static apr_status_t make_key(fcgipm_guard_state_t *state)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+    unsigned char bytes[FCGIPM_SOCKET_KEY];
+
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return APR_FROM_OS_ERROR(errno);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        state->socket_key[i] = letters[bytes[i] & 63];
+    return APR_SUCCESS;
+}
+
 static void list_shared(fcgipm_guard_state_t *state)
 {
     const int fds[] = {state->orders[0],   state->orders[1],   state->requests[0],
@@ -502,7 +520,8 @@ static apr_status_t make_state(fcgipm_guard_state_t *state, const char *dir, int
     if ((state->children_fd = fcgipm_children_open()) < 0)
         return fcgipm_fault_set(fault, APR_FROM_OS_ERROR(errno), "children",
                                 "no memory for the children's locks");
-    if ((rv = make_channels(state)) != APR_SUCCESS || (rv = make_wakers(state)) != APR_SUCCESS)
+    if ((rv = make_key(state)) != APR_SUCCESS || (rv = make_channels(state)) != APR_SUCCESS ||
+        (rv = make_wakers(state)) != APR_SUCCESS)
         return fcgipm_fault_set(fault, rv, "channels", "cannot make the channels to the manager");
     state->runtime_dir = strdup(dir);
     state->root.magic = GUARD_MAGIC;
@@ -780,6 +799,7 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
                    "FcgiCgroup %s is not used before httpd is stopped and started; still %s",
                    groups ? groups : "Auto", state->cgroup ? state->cgroup : "Auto");
     fcgipm_wake_register(state->wake_fds, state->wake_count);
+    fcgipm_board_socket_key(state->socket_key);
     if (compile_world(state, s, pools, ptemp, &fault) != APR_SUCCESS) {
         FCGIPM_LOG(649, FCGIPM_LOG_ERR, fault.status, 0, "%s", fault.sentence);
         return HTTP_INTERNAL_SERVER_ERROR;

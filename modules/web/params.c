@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/params.h"
 
+#include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 
 #include <apr_strings.h>
 #include <http_core.h>
@@ -49,6 +51,10 @@ static void add_mount_vars(request_rec *r, const char *prefix)
  * REQUEST_URI only. */
 static void add_file_vars(request_rec *r, bool action)
 {
+    /* httpd sets it where there is a path info, and else it is somebody's SetEnv. Not even of this place:
+     * DirectoryIndex, FallbackResource and SSI bring along the variables of where they stand, and php would
+     * run the script that another user's .htaccess names, as the owner of this one. */
+    apr_table_unset(r->subprocess_env, "PATH_TRANSLATED");
     ap_add_cgi_vars(r);
     if (!action && r->path_info && r->path_info[0])
         apr_table_unset(r->subprocess_env, "REDIRECT_URL");
@@ -74,6 +80,39 @@ static void drop_dangerous(request_rec *r)
 {
     /* CVE-2016-5385 and its kin: no client chooses a proxy for the application. */
     apr_table_unset(r->subprocess_env, "HTTP_PROXY");
+}
+
+static bool is_same(const apr_table_entry_t *a, const apr_table_entry_t *b)
+{
+    return a->key_checksum == b->key_checksum && a->key && b->key && !strcasecmp(a->key, b->key) && a->val &&
+           b->val && !strcmp(a->val, b->val);
+}
+
+static bool is_repeated(const apr_table_entry_t *all, int nth)
+{
+    for (int i = 0; i < nth; i++)
+        if (is_same(&all[i], &all[nth]))
+            return true;
+    return false;
+}
+
+/* Of two values the last holds (mod_env adds them in that order, ap_add_common_vars() decides it). But where
+ * DirectoryIndex leads to another place, httpd adds the variables of the first place once more, behind those
+ * that the other one's owner has set: they do not count a second time. */
+static void drop_repeated(request_rec *r)
+{
+    const apr_array_header_t *env = apr_table_elts(r->subprocess_env);
+    const apr_table_entry_t *all = (const apr_table_entry_t *)env->elts;
+    apr_table_t *once = NULL;
+
+    for (int i = 1; i < env->nelts && !once; i++)
+        if (is_repeated(all, i))
+            once = apr_table_make(r->pool, env->nelts);
+    for (int i = 0; i < env->nelts && once; i++)
+        if (all[i].key && !is_repeated(all, i))
+            apr_table_addn(once, all[i].key, all[i].val);
+    if (once)
+        r->subprocess_env = once;
 }
 
 /* --- bytes --- */
@@ -122,6 +161,7 @@ static apr_status_t encode(request_rec *r, bool ended, unsigned char **block, ap
 apr_status_t fcgipm_params_build(request_rec *r, const fcgipm_match_t *match, apr_off_t content_length,
                                  bool ended, unsigned char **block, apr_size_t *len)
 {
+    drop_repeated(r);
     ap_add_common_vars(r);
     if (match->prefix)
         add_mount_vars(r, match->prefix);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/status.h"
 #include <http_config.h>
+#include <http_log.h>
 #include <http_protocol.h>
 #include <http_request.h>
 #include <mod_status.h>
@@ -11,7 +12,10 @@
 #include "report/json.h"
 #include "report/metrics.h"
 #include "report/text.h"
+#include "web/directive.h"
 #include "web/guard.h"
+
+APLOG_USE_MODULE(fcgipm);
 
 #define PAGE_POLICY "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -87,8 +91,15 @@ static void write_page(request_rec *r, const fcgipm_board_t *board)
 
 int fcgipm_status_handler(request_rec *r)
 {
-    if (!r->handler || strcmp(r->handler, "fcgipm-status") != 0)
+    if (!r->handler || strcmp(r->handler, FCGIPM_STATUS_HANDLER) != 0)
         return DECLINED;
+    if (!fcgipm_directive_opened(r, FCGIPM_STATUS_HANDLER)) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FPM0801: %s: the status page is shown where SetHandler or AddHandler "
+                      "fcgipm-status of the server's configuration says so; .htaccess cannot",
+                      r->uri);
+        return HTTP_FORBIDDEN;
+    }
     ap_allow_standard_methods(r, REPLACE_ALLOW, M_GET, -1);
     if (r->method_number == M_OPTIONS)
         return DECLINED; /* the core answers */

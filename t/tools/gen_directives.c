@@ -224,7 +224,8 @@ static void put_handlers(void)
          "| `fcgipm-script` | the file that httpd finds is itself the FastCGI program: started by its first "
          "request as httpd's User, with the defaults of all directives above and no process when idle; needs "
          "`Options ExecCGI`, and is refused (500, FPM0630) where SuexecUserGroup names another user |\n"
-         "| `fcgipm-status` | the status page; `?json`, `?openmetrics` and `?auto` for programs |");
+         "| `fcgipm-status` | the status page; `?json`, `?openmetrics` and `?auto` for programs; not from "
+         ".htaccess |");
 }
 
 static void put_index(void)

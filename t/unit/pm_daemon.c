@@ -417,7 +417,7 @@ static void a_worker_is_shut_in(void **state)
     /* nobody but us and httpd's group can look at the sockets */
     snprintf(path, sizeof path, "%s/p%u", dir, index);
     assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0750);
+    assert_int_equal(st.st_mode & 07777, 0710);
     assert_int_equal(stop_manager(), FCGIPM_DAEMON_STOPPED);
     assert_true(is_gone((uint32_t)pid));
     assert_int_equal(entries(), 1); /* the registry */
@@ -790,6 +790,28 @@ static void what_does_not_accept_is_not_ready(void **state)
     assert_int_equal(fcgipm_atom_get(&board->pool[index].ready), 0);
 }
 
+static int enter_and_stay(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
+{
+    (void)cell;
+    (void)step;
+    return pause();
+}
+
+/* As if somebody of the same user had stopped it, or it had come to a directory that does not answer. */
+static void who_tries_does_not_wait_for_ever(void **state)
+{
+    const fcgipm_jail_t jail = {.name = "swamp", .enter = enter_and_stay};
+    const char *const argv[] = {"/bin/true", NULL};
+    fcgipm_setting_t s = {.nice = FCGIPM_NO_INTEGER, .oom = FCGIPM_NO_INTEGER};
+    fcgipm_spawn_plan_t plan = {.argv = argv, .directory = "/", .setting = &s, .jail = &jail};
+    fcgipm_fault_t fault;
+
+    (void)state;
+    fcgipm_spawn_try_ms = 50;
+    assert_int_equal(fcgipm_spawn_try(&plan, &fault), APR_TIMEUP);
+    fcgipm_spawn_try_ms = 10000;
+}
+
 static void a_missing_program_is_a_failed_start(void **state)
 {
     app_t app = {.name = "none", .kind = "plain", .min = "1", .max = "1"};
@@ -916,6 +938,7 @@ int main(int argc, char **argv)
         PM(a_crash_loop_backs_off),
         PM(what_does_not_accept_is_not_ready),
         PM(a_missing_program_is_a_failed_start),
+        cmocka_unit_test(who_tries_does_not_wait_for_ever),
         PM(a_changed_pool_starts_before_the_old_goes),
         PM(a_change_that_does_not_start_leaves_the_old),
         PM(a_removed_pool_drains),
