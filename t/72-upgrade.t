@@ -70,10 +70,11 @@ for my $round ([1, "$top/$build/other/mod_fcgipm.so"], [2, $ours], [3, "$top/$bu
 for ($load->(), $cold->()) {
     is $_->{sent}, $_->{ok}, "no request is lost ($_->{sent})" or diag join "\n", @{$_->{bad}};
 }
+my ($last) = managers();
 install($ours);
 $h->graceful;
 wait_for { (() = $h->log =~ /FPM0652/g) == 4 } 5;
-wait_for { my @m = managers(); @m == 1 } 20, 'one manager';
+wait_for { my @m = managers(); @m == 1 && $m[0] != $last && Fcgipm::in_its_loop($m[0]) } 20, 'one manager, which is the new one';
 my ($code, $said) = $h->ctl('restart', 'app');
 is $code, 0, 'fcgipmctl finds the new one' or diag $said;
 $h->stop;

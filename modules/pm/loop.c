@@ -12,6 +12,7 @@
 
 #include "core/log.h"
 #include "pm/daemon.h"
+#include "pm/lack.h"
 #include "pm/slow.h"
 #include "share/msg.h"
 
@@ -348,6 +349,8 @@ static int64_t tend_all(fcgipm_manager_t *m)
     if ((at = fcgipm_cgroup_tend(m->cgroup, m->now)) < next)
         next = at;
     if ((at = fcgipm_mend_tend(m)) < next)
+        next = at;
+    if ((at = fcgipm_lack_tend(m)) < next)
         next = at;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i]) {

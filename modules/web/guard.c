@@ -25,6 +25,7 @@
 #include <mpm_common.h>
 #include <unixd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "pm/daemon.h"
 #include "share/children.h"
@@ -218,7 +219,7 @@ static bool httpd_stopping(void)
 /* Five deaths in ten seconds are no accident: then the next try waits for httpd's monitor hook. */
 static bool dies_too_often(fcgipm_guard_state_t *state)
 {
-    apr_time_t now = apr_time_now();
+    apr_time_t now = fcgipm_clock_steady_us();
 
     if (now - state->deaths_since > apr_time_from_sec(10)) {
         state->deaths_since = now;
@@ -298,14 +299,14 @@ static bool manager_lives(fcgipm_guard_state_t *state)
  * nothing is left when `apachectl stop` returns. */
 static void stop_manager(fcgipm_guard_state_t *state)
 {
-    apr_time_t limit = apr_time_now() + state->stop_us + apr_time_from_sec(3);
+    apr_time_t limit = fcgipm_clock_steady_us() + state->stop_us + apr_time_from_sec(3);
     int status;
 
     if (state->manager == 0)
         return;
     close(state->lifeline[1]);
     while (waitpid(state->manager, &status, WNOHANG) == 0) {
-        if (apr_time_now() > limit) {
+        if (fcgipm_clock_steady_us() > limit) {
             FCGIPM_LOG(645, FCGIPM_LOG_ERR, 0, 0, "manager pid %d does not end", (int)state->manager);
             return;
         }
@@ -338,7 +339,7 @@ static void stop_previous(fcgipm_guard_root_t *root, apr_time_t limit)
     for (fcgipm_guard_root_t *r = root; r; r = r->previous)
         close_once(&r->lifeline_fd);
     for (fcgipm_guard_root_t *r = root; r; r = r->previous)
-        while (process_lives(r) && apr_time_now() < limit)
+        while (process_lives(r) && fcgipm_clock_steady_us() < limit)
             apr_sleep(5000);
 }
 
@@ -393,7 +394,7 @@ static apr_status_t pconf_gone(void *data)
 
     if (getpid() == state->parent && ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING) {
         stop_manager(state);
-        stop_previous(state->root.previous, apr_time_now() + state->stop_us + apr_time_from_sec(3));
+        stop_previous(state->root.previous, fcgipm_clock_steady_us() + state->stop_us + apr_time_from_sec(3));
         if (state->root.upgrades)
             remove_upgrades(state->root.runtime_dir);
     }
@@ -659,12 +660,12 @@ static uint64_t image_of_module(void)
 /* It leaves without touching a worker, and the next one, of our code, adopts them. */
 static void send_away(fcgipm_guard_state_t *state)
 {
-    apr_time_t limit = apr_time_now() + apr_time_from_sec(2);
+    apr_time_t limit = fcgipm_clock_steady_us() + apr_time_from_sec(2);
 
     FCGIPM_LOG(653, FCGIPM_LOG_NOTICE, 0, 0, "the module has been installed anew: its manager is replaced");
     fcgipm_order_send(state->orders[0], FCGIPM_ORDER_LEAVE, NULL, 0, -1);
     while (manager_lives(state)) {
-        if (apr_time_now() > limit)
+        if (fcgipm_clock_steady_us() > limit)
             kill(state->manager, SIGKILL);
         apr_sleep(2000);
     }
