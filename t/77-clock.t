@@ -50,6 +50,7 @@ pool('probed', 'FcgiProcesses 1', 'FcgiProbe every=500ms timeout=2s');
 pool('broken', 'FcgiCommand /bin/false', 'FcgiProcesses 1');
 my $h = Fcgipm->httpd(
     env => {LD_PRELOAD => Fcgipm::preload('clockset.so.c'), CLOCKSET => "$dir/moved"},
+    mpm_conf => ($ENV{FCGIPM_MPM} // 'event') eq 'prefork' ? "StartServers 32\nMinSpareServers 16\nMaxSpareServers 64\nServerLimit 96\nMaxRequestWorkers 96\n" : undef,
     expect_log => [qr/FPM0316: pool (?:broken|start) /, qr/FPM0302: pool broken/, qr/FPM0317/, qr/FPM060\d: pool (?:broken|queue|connect|start)/,
         qr/FPM061\d: pool (?:read|firstbyte|whole)/, qr/FPM0315: pool (?:read|firstbyte|whole)/, qr/FPM0644/, qr/FPM0315: pool (?:broken|old) .*is gone after/],
     loglevel => 'info',
