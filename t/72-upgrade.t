@@ -112,7 +112,7 @@ $h->stop;
     my @left = $h->workers('c');
     kill STOP => $h->pid;
     my @all = ($h->manager, $h->children);
-    kill KILL => $h->pid, @all;
+    kill KILL => $_ for @all, $h->pid;    # (who loses its parent is told to stop)
     waitpid $h->pid, 0;
     wait_for { !grep { Fcgipm::alive($_) } @all } 10, 'all of httpd is gone, and its port free';
     ok scalar(grep { Fcgipm::alive($_) } @left), 'workers are left';
@@ -152,14 +152,14 @@ for my $stop (0, 1) {
     my @other = map { marked_process($_) } $h->root . '/run2:0:0:1', $h->root . '/run.v1:0:0:1', '/run/fcgipm:0:0:1';
     wait_for { 3 == grep { Fcgipm::proc_file($_, 'comm') eq "sleep\n" } @other } 5;
     my $s = $h->connect;
-    print {$s} "GET /c?drip=20:100 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    print {$s} "GET /c?drip=80:100 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     my $got = '';
     sysread $s, $got, 65536, length $got until $got =~ /tick 0/;
     upgrade_and_lose_manager($h);
     is scalar(grep { Fcgipm::alive($_) } @left), 3, 'its workers live' if !$stop;
     if (!$stop) {
         while ($got !~ /0\r\n\r\n\z/) { sysread $s, $got, 65536, length $got or last }
-        like $got, qr/tick 19\n.*0\r\n\r\n\z/s, 'what they have in hand ends whole';
+        like $got, qr/tick 79\n.*0\r\n\r\n\z/s, 'what they have in hand ends whole';
         wait_for { !grep { Fcgipm::alive($_) } @family } 30, 'then they end, with what they forked';
         ok !(grep { Fcgipm::alive($_) } @family), 'and are gone';
         ok $h->log_has(qr/FPM0683: \d+ processes of the module that was replaced/), 'as the log says';

@@ -402,7 +402,7 @@ static void note_orphans(fcgipm_guard_state_t *state, const fcgipm_guard_root_t 
     if (WIFEXITED(status) && WEXITSTATUS(status) == FCGIPM_DAEMON_STOPPED)
         return;
     FCGIPM_LOG(
-        452, FCGIPM_LOG_WARN, 0, 0,
+        682, FCGIPM_LOG_WARN, 0, 0,
         "the manager of the module that was replaced died (status 0x%x); its workers end with the last "
         "httpd child that uses them",
         (unsigned)status);
