@@ -225,11 +225,13 @@ void fcgipm_worker_start(fcgipm_worker_t *w)
     close_fd(&write_fd);
     close_fd(&group_fd);
     if (rv == APR_SUCCESS && !fcgipm_pidfd_stat(w->pid, &stat)) {
-        /* (a zombie has one, too) Nobody could tell later that it is ours. */
-        rv = ENFILE;
-        kill(w->pid, SIGKILL);
-        while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
-            ;
+        stat.start_time = 0;
+        if (fcgipm_lack_is(errno)) { /* nobody could tell later that it is ours */
+            rv = errno;
+            kill(w->pid, SIGKILL);
+            while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+        }
     }
     if (rv != APR_SUCCESS) {
         w->pid = 0;
