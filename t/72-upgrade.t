@@ -162,7 +162,7 @@ for my $stop (0, 1) {
         like $got, qr/tick 79\n.*0\r\n\r\n\z/s, 'what they have in hand ends whole';
         wait_for { !grep { Fcgipm::alive($_) } @family } 30, 'then they end, with what they forked';
         ok !(grep { Fcgipm::alive($_) } @family), 'and are gone';
-        ok $h->log_has(qr/FPM0683: \d+ processes of the module that was replaced/), 'as the log says';
+        ok $h->wait_log(qr/FPM0683: \d+ processes of the module that was replaced/, 5), 'as the log says';
         wait_for { !glob $h->root . '/run/p*' } 15, 'and their sockets';
         my @new = $h->workers('c');
         is scalar(@new), 3, 'the new ones are not touched';
