@@ -70,10 +70,11 @@ for my $round ([1, "$top/$build/other/mod_fcgipm.so"], [2, $ours], [3, "$top/$bu
 for ($load->(), $cold->()) {
     is $_->{sent}, $_->{ok}, "no request is lost ($_->{sent})" or diag join "\n", @{$_->{bad}};
 }
+my ($last) = managers();
 install($ours);
 $h->graceful;
 wait_for { (() = $h->log =~ /FPM0652/g) == 4 } 5;
-wait_for { my @m = managers(); @m == 1 } 20, 'one manager';
+wait_for { my @m = managers(); @m == 1 && $m[0] != $last && Fcgipm::in_its_loop($m[0]) } 20, 'one manager, which is the new one';
 my ($code, $said) = $h->ctl('restart', 'app');
 is $code, 0, 'fcgipmctl finds the new one' or diag $said;
 $h->stop;
@@ -110,9 +111,10 @@ $h->stop;
     is $h->get('/c')->{status}, 200, 'it serves';
     my @left = $h->workers('c');
     kill STOP => $h->pid;
-    kill KILL => $h->manager;
-    kill KILL => $h->pid, $h->children;
+    my @all = ($h->manager, $h->children);
+    kill KILL => $_ for @all, $h->pid;    # (who loses its parent is told to stop)
     waitpid $h->pid, 0;
+    wait_for { !grep { Fcgipm::alive($_) } @all } 10, 'all of httpd is gone, and its port free';
     ok scalar(grep { Fcgipm::alive($_) } @left), 'workers are left';
     $h->start;
     wait_for { !grep { Fcgipm::alive($_) } @left } 10, 'the next start stops them';
@@ -120,5 +122,58 @@ $h->stop;
     push @{$h->{expect_log}}, qr/FPM0363/, qr/AH00098/;
     $h->{leave} = 0;
     $h->stop;
+}
+# The old manager is killed in the middle of it: its workers finish what they have, and are ended when nobody uses them.
+sub upgrade_and_lose_manager {
+    my ($h) = @_;
+    my $so = $h->root . '/mod_fcgipm.so';
+    my $old = $h->manager;
+    copy("$top/$build/other/mod_fcgipm.so", "$so.new") or die;
+    rename "$so.new", $so;
+    $h->graceful;
+    wait_for { my @m = grep { Fcgipm::is_manager($_) && Fcgipm::in_its_loop($_) } Fcgipm::children_of($h->pid); grep { $_ != $old } @m } 20, 'upgraded';
+    kill KILL => $old;
+    ok $h->wait_log(qr/FPM0682: the manager of the module that was replaced died \(status 0x9\)/, 15), 'the old manager is killed, and the log says so';
+}
+sub marked_process {
+    my ($mark) = @_;
+    my $pid = fork // die;
+    return $pid if $pid;
+    $ENV{FCGIPM_WORKER} = $mark;
+    exec $> ? () : qw(setpriv --reuid 65534 --clear-groups), 'sleep', 60 or POSIX::_exit(1);
+}
+for my $stop (0, 1) {
+    my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0682/], conf => "<FcgiServer c>\n    FcgiCommand $actor\n    FcgiProcesses 3\n</FcgiServer>\n<Location \"/c\">\n    FcgiPass c\n</Location>\n"
+            . "<Location \"/st\">\n    SetHandler fcgipm-status\n</Location>\n");
+    wait_for { scalar(() = $h->workers('c')) == 3 && $h->status('c')->{ready} == 3 } 10, 'they run';
+    my @left = $h->workers('c');
+    is $h->get('/c?fork=1')->{status}, 200, 'one of them forks';
+    my @family = $h->marked('c');
+    my @other = map { marked_process($_) } $h->root . '/run2:0:0:1', $h->root . '/run.v1:0:0:1', '/run/fcgipm:0:0:1';
+    wait_for { 3 == grep { Fcgipm::proc_file($_, 'comm') eq "sleep\n" } @other } 5;
+    my $s = $h->connect;
+    print {$s} "GET /c?drip=80:100 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    my $got = '';
+    sysread $s, $got, 65536, length $got until $got =~ /tick 0/;
+    upgrade_and_lose_manager($h);
+    is scalar(grep { Fcgipm::alive($_) } @left), 3, 'its workers live' if !$stop;
+    if (!$stop) {
+        while ($got !~ /0\r\n\r\n\z/) { sysread $s, $got, 65536, length $got or last }
+        like $got, qr/tick 79\n.*0\r\n\r\n\z/s, 'what they have in hand ends whole';
+        wait_for { !grep { Fcgipm::alive($_) } @family } 30, 'then they end, with what they forked';
+        ok !(grep { Fcgipm::alive($_) } @family), 'and are gone';
+        ok $h->wait_log(qr/FPM0683: \d+ processes of the module that was replaced/, 5), 'as the log says';
+        wait_for { !glob $h->root . '/run/p*' } 15, 'and their sockets';
+        my @new = $h->workers('c');
+        is scalar(@new), 3, 'the new ones are not touched';
+        is $h->get('/c')->{status}, 200, 'and serve';
+    }
+    is scalar(grep { Fcgipm::alive($_) } @other), 3, 'nor are those of other servers';
+    $h->{has_manager} = 0;
+    $h->stop;
+    ok !(grep { Fcgipm::alive($_) } @family), 'nothing is left' if $stop;
+    is scalar(grep { Fcgipm::alive($_) } @other), 3, 'and others live' if $stop;
+    kill KILL => @other;
+    waitpid $_, 0 for @other;
 }
 done_testing;

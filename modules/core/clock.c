@@ -23,3 +23,13 @@ int64_t fcgipm_clock_us(void)
     pthread_once(&once, begin);
     return now_us(CLOCK_MONOTONIC) + moved_by;
 }
+
+int64_t fcgipm_clock_steady_us(void)
+{
+    return now_us(CLOCK_MONOTONIC);
+}
+
+int64_t fcgipm_clock_wall_us(void)
+{
+    return now_us(CLOCK_REALTIME);
+}

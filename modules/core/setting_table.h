@@ -154,7 +154,11 @@
       "descriptors, not time; see docs/performance.md. An answer that its client does not take holds up "    \
       "the others of its connection for a quarter of a second at most, when FcgiResponseBuffer is full; "    \
       "then it is cut off. Requests with a body, those that must not be repeated, and HTTP/2 streams have "  \
-      "a connection of their own. Needs FcgiConcurrency above 1 and FcgiKeepConn; not with FcgiConnect.")    \
+      "a connection of their own. Needs FcgiConcurrency above 1 and FcgiKeepConn; not with FcgiConnect. "    \
+      "With the "                                                                                            \
+      "worker MPM it is as with event; a child of prefork has one request at a time, so there nothing is "   \
+      "shared "                                                                                              \
+      "and Auto changes nothing.")                                                                           \
     X("FcgiKeepConn", NULL, CHOICE, keep_conn, 0, 2, "Auto", "Auto|On|Off", "Auto | On | Off", 1,            \
       "Keep connections to the application open between requests. Auto: for our own processes, not with "    \
       "FcgiConnect, whose processes others may want as well (a kept connection to php-fpm holds one of its " \

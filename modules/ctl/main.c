@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "report/json.h"
 #include "report/metrics.h"
@@ -173,12 +174,9 @@ static const fcgipm_board_t *open_board(void)
 
 /* --- status --- */
 
-static int64_t wall_us(void)
+static fcgipm_view_now_t now(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    return (fcgipm_view_now_t){.steady_us = fcgipm_clock_steady_us(), .wall_us = fcgipm_clock_wall_us()};
 }
 
 static void to_stdout(void *ctx, const char *data, size_t len)
@@ -208,19 +206,19 @@ static int show(const fcgipm_board_t *board, const char *pool, bool json, bool m
     static const fcgipm_view_visitor_t server = {.server = put_server};
 
     if (json) {
-        if (fcgipm_json_write_only(board, wall_us(), pool, to_stdout, NULL) || !pool)
+        if (fcgipm_json_write_only(board, now(), pool, to_stdout, NULL) || !pool)
             return DONE;
         return no_pool(pool);
     }
     if (metrics) {
-        fcgipm_metrics_write(board, wall_us(), to_stdout, NULL);
+        fcgipm_metrics_write(board, now(), to_stdout, NULL);
         return DONE;
     }
     if (!pool) {
-        fcgipm_view_walk(board, wall_us(), &server, NULL);
+        fcgipm_view_walk(board, now(), &server, NULL);
         fflush(stdout);
     }
-    if (fcgipm_table_write(board, wall_us(), pool, to_stdout, NULL) || !pool)
+    if (fcgipm_table_write(board, now(), pool, to_stdout, NULL) || !pool)
         return DONE;
     return no_pool(pool);
 }
@@ -316,7 +314,7 @@ static void look_at(void *ctx, const fcgipm_view_pool_t *pool)
 static int wait_for_restart(const char *pool, double limit_s)
 {
     const fcgipm_board_t *board = open_board();
-    int64_t until = wall_us() + (int64_t)(limit_s * 1e6);
+    int64_t until = fcgipm_clock_steady_us() + (int64_t)(limit_s * 1e6);
     progress_t p = {.pool = pool, .running = true};
 
     if (!board)
@@ -327,10 +325,10 @@ static int wait_for_restart(const char *pool, double limit_s)
 
         p.found = p.running = p.failed = false;
         p.serving = 0;
-        fcgipm_view_walk(board, wall_us(), &all, &p);
+        fcgipm_view_walk(board, now(), &all, &p);
         if (!p.found || !p.running)
             break;
-        if (wall_us() >= until) {
+        if (fcgipm_clock_steady_us() >= until) {
             fprintf(stderr, "fcgipmctl: pool %s: restart still goes on\n", pool);
             return TOO_LATE;
         }

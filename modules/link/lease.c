@@ -179,7 +179,7 @@ static apr_status_t check_pool(const attempt_t *a)
                                 "pool %s is drained (fcgipmctl resume %s ends that)", pool_name(a),
                                 pool_name(a));
     if (state == FCGIPM_POOL_BACKOFF) {
-        int64_t left_us = (int64_t)fcgipm_atom_get(&p->retry_us) - apr_time_now();
+        int64_t left_us = (int64_t)fcgipm_atom_get(&p->retry_us) - fcgipm_clock_steady_us();
         return fcgipm_fault_set(a->fault, APR_ENOPROC, "start",
                                 "the application of pool %s does not start; next try in %d s", pool_name(a),
                                 left_us > 0 ? (int)(left_us / 1000000) + 1 : 1);
@@ -563,6 +563,14 @@ static apr_status_t seat_connect(attempt_t *a)
     if (lease->fd >= 0)
         close(lease->fd);
     lease->fd = -1;
+    if (rv == EMFILE || rv == ENFILE || rv == ENOBUFS || rv == ENOMEM)
+        return fcgipm_fault_set(
+            a->fault, rv, "connect",
+            "this httpd child has no %s left to connect to the application, which is well "
+            "(%s: %s%s)",
+            rv == EMFILE || rv == ENFILE ? "descriptor" : "memory", a->address,
+            apr_strerror(rv, reason, sizeof reason),
+            rv == EMFILE ? "; raise httpd's limit of open files" : "");
     return fcgipm_fault_set(a->fault, rv, "connect", "could not connect to %s: %s%s", a->address,
                             apr_strerror(rv, reason, sizeof reason),
                             APR_STATUS_IS_TIMEUP(rv) || rv == ETIMEDOUT ? " (FcgiTimeout connect=)" : "");
@@ -1023,7 +1031,8 @@ void fcgipm_lease_release(fcgipm_link_t *link, fcgipm_lease_t *lease, fcgipm_lea
         return;
     if (complete && fcgipm_board_geometry(link->env.board, lease->pool, &g) && lease->slot < g.slot_count) {
         fcgipm_atom_count(&link->env.board->slot[g.slot_first + lease->slot].requests, 1);
-        fcgipm_atom_put(&link->env.board->slot[g.slot_first + lease->slot].used_us, (uint64_t)apr_time_now());
+        fcgipm_atom_put(&link->env.board->slot[g.slot_first + lease->slot].used_us,
+                        (uint64_t)fcgipm_clock_steady_us());
     }
     if (end == FCGIPM_LEASE_HUNG) {
         release_hung(link, lease);

@@ -10,6 +10,7 @@
 
 #include "core/log.h"
 #include "pm/daemon.h"
+#include "pm/lack.h"
 #include "pm/pidfd.h"
 #include "pm/seats.h"
 #include "share/board.h"
@@ -86,8 +87,10 @@ static void ask(fcgipm_worker_t *w)
         char why[128];
 
         give_place_back(w);
-        if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS)
-            return; /* that is our own trouble */
+        if (fcgipm_lack_is(error) && error != EAGAIN) { /* (EAGAIN: its backlog is full) */
+            fcgipm_lack_note(m, "to ask processes whether they live (FcgiProbe)", error);
+            return;
+        }
         snprintf(why, sizeof why, "cannot be connected to (%s)", strerror(error));
         replace(w, why);
     }

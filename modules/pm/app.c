@@ -140,7 +140,7 @@ static void publish_restart(const fcgipm_app_t *app, fcgipm_board_pool_t *seen)
 {
     if (fcgipm_atom_get(&seen->restart) == (uint32_t)app->restart)
         return;
-    fcgipm_atom_set(&seen->restart_us, (uint64_t)fcgipm_manager_wall());
+    fcgipm_atom_set(&seen->restart_us, (uint64_t)app->manager->now);
     fcgipm_atom_set(&seen->restart, (uint32_t)app->restart);
 }
 
@@ -159,7 +159,7 @@ void fcgipm_app_trouble(fcgipm_app_t *app, const char *text)
 
     fcgipm_atom_add(&seen->trouble_seq, 1);
     snprintf(seen->trouble, sizeof seen->trouble, "%s", text);
-    fcgipm_atom_set(&seen->trouble_us, (uint64_t)fcgipm_manager_wall());
+    fcgipm_atom_set(&seen->trouble_us, (uint64_t)app->manager->now);
     fcgipm_atom_add(&seen->trouble_seq, 1);
 }
 
@@ -178,8 +178,7 @@ void fcgipm_app_publish(fcgipm_app_t *app)
     fcgipm_atom_set(&seen->outdated, count_outdated(app));
     publish_restart(app, seen);
     publish_flags(app, seen);
-    fcgipm_atom_set(&seen->retry_us,
-                    wait_us > 0 && app->tally.retry_us ? (uint64_t)(fcgipm_manager_wall() + wait_us) : 0);
+    fcgipm_atom_set(&seen->retry_us, wait_us > 0 ? (uint64_t)app->tally.retry_us : 0);
     if (state != app->state || fcgipm_atom_get(&seen->state) != (uint32_t)state)
         enter_state(app, state);
 }
@@ -317,6 +316,8 @@ static void start_some(fcgipm_app_t *app, uint32_t count, uint32_t substitutes)
             return;
         fcgipm_watchman_count(app);
         fcgipm_worker_start(w);
+        if (app->manager->lack_until_us > app->manager->now)
+            return;
         w->substitute = substitutes > 0;
         substitutes -= substitutes > 0;
     }
@@ -373,12 +374,16 @@ static int64_t tend_size(fcgipm_app_t *app)
     note_success(app);
     fcgipm_refresh_judge(app);
     in = look(app);
+    if (m->lack_until_us > m->now)
+        in.free_slots = 0;
     out = fcgipm_policy_size(&in, &app->tally, m->now);
     app->wanted = out.wanted;
     start_some(app, out.start, out.substitute);
     retire_some(app, out.retire, in.starting + in.ready > in.max);
     fcgipm_refresh_relieve(app, out.relieve);
     clear_places(app, out.again_us);
+    if (m->lack_until_us > m->now) /* also if it was only now found out */
+        return m->lack_until_us;
     if (out.again_us > m->now)
         return out.again_us;
     if (in.waiting || in.starting || out.start || in.outdated)

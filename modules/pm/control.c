@@ -23,8 +23,10 @@
 
 #include "core/log.h"
 #include "pm/daemon.h"
+#include "pm/lack.h"
 
 #define PATIENCE_US 5000000 /* for a line */
+#define DEAF_US     500000
 #define WORDS_MAX   6
 
 typedef struct peer {
@@ -37,6 +39,7 @@ typedef struct peer {
 struct fcgipm_control {
     fcgipm_manager_t *manager;
     int fd;
+    int64_t deaf_until_us; /* there was no descriptor for who called */
     peer_t peers[FCGIPM_CONTROL_PEERS];
 };
 
@@ -82,7 +85,7 @@ fcgipm_control_t *fcgipm_control_open(fcgipm_manager_t *m)
 int fcgipm_control_fd(const fcgipm_control_t *control, unsigned nth)
 {
     return !control                      ? -1
-           : nth == 0                    ? control->fd
+           : nth == 0                    ? (control->deaf_until_us > control->manager->now ? -1 : control->fd)
            : nth <= FCGIPM_CONTROL_PEERS ? control->peers[nth - 1].fd
                                          : -1;
 }
@@ -332,8 +335,11 @@ static bool may_order(int fd)
 
 static void accept_all(fcgipm_control_t *control)
 {
+    fcgipm_manager_t *m = control->manager;
     int fd;
 
+    if (control->deaf_until_us > m->now)
+        return;
     while ((fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
         peer_t *p = control->peers, *end = p + FCGIPM_CONTROL_PEERS;
 
@@ -346,6 +352,12 @@ static void accept_all(fcgipm_control_t *control)
         p->fd = fd;
         p->len = 0;
         p->until_us = control->manager->now + PATIENCE_US;
+    }
+    control->deaf_until_us = 0;
+    if (errno != EAGAIN &&
+        fcgipm_lack_is(errno)) { /* who calls goes on waiting, and poll would go on saying so */
+        fcgipm_lack_note(m, "to hear fcgipmctl", errno);
+        control->deaf_until_us = m->now + DEAF_US;
     }
 }
 
@@ -375,6 +387,8 @@ int64_t fcgipm_control_tend(fcgipm_control_t *control)
     if (!control)
         return next;
     accept_all(control);
+    if (control->deaf_until_us)
+        next = control->deaf_until_us;
     for (unsigned i = 0; i < FCGIPM_CONTROL_PEERS; i++) {
         peer_t *p = &control->peers[i];
 

@@ -294,6 +294,44 @@ static void stop_leftovers(fcgipm_registry_t *registry, const char *runtime_dir)
         poll(NULL, 0, 10);
 }
 
+static bool only_seen(void *ctx, pid_t pid)
+{
+    (void)pid;
+    *(bool *)ctx = true;
+    return true;
+}
+
+bool fcgipm_daemon_any_orphan(const char *runtime_dir)
+{
+    char text[160];
+    bool any = false;
+    fcgipm_stray_t strays = {.mark = text, .any_uid = true, .spare = only_seen, .ctx = &any};
+
+    snprintf(text, sizeof text, "FCGIPM_WORKER=%s:", runtime_dir);
+    fcgipm_stray_kill(&strays);
+    return any;
+}
+
+unsigned fcgipm_daemon_end_orphans(const char *runtime_dir, const char *cgroup, bool first)
+{
+    char text[160];
+    fcgipm_stray_t strays = {.mark = text, .any_uid = true, .signal_number = first ? SIGTERM : SIGKILL};
+    unsigned count;
+
+    snprintf(text, sizeof text, "FCGIPM_WORKER=%s:", runtime_dir);
+    count = fcgipm_stray_kill(&strays);
+    if (first) {
+        strays.signal_number = SIGCONT; /* a stopped process would not see TERM */
+        fcgipm_stray_kill(&strays);
+        return count;
+    }
+    for (int round = 0; round < 100 && kill_leftover_families(runtime_dir) > 0; round++)
+        poll(NULL, 0, 10);
+    fcgipm_cgroup_sweep(cgroup, runtime_dir);
+    fcgipm_listen_sweep(runtime_dir);
+    return count;
+}
+
 apr_status_t fcgipm_daemon_directory(const char *runtime_dir, fcgipm_fault_t *fault)
 {
     return fcgipm_listen_runtime_dir(runtime_dir, true, fault);

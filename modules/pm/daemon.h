@@ -67,6 +67,13 @@ apr_status_t fcgipm_daemon_check_directory(const char *runtime_dir, fcgipm_fault
  * Auto). Called by the parent before the first manager. uid/gid: httpd's user. */
 apr_status_t fcgipm_daemon_prepare(fcgipm_registry_t *registry, bool leftover, const char *runtime_dir,
                                    const char *cgroup, uint32_t uid, uint32_t gid, fcgipm_fault_t *fault);
+/* The manager of a module that was replaced has been killed: its workers, and what they forked, are told to
+ * end (first), and not asked any more (then); then also its sockets, registry and control groups go. By the
+ * mark of its runtime directory in their environment, as its registry may be one that we cannot read; never
+ * root's. Returns how many. The parent, when the last httpd child that may use them is gone. */
+unsigned fcgipm_daemon_end_orphans(const char *runtime_dir, const char *cgroup, bool first);
+/* Is one of them still there? */
+bool fcgipm_daemon_any_orphan(const char *runtime_dir);
 /* configtest and every start: say is called for each thing of FcgiCgroup and its limits that cannot be as it
  * is written; fatal: FcgiCgroup itself. Of world: cgroup, user_limits and the settings of its pools. */
 void fcgipm_daemon_check(const fcgipm_world_t *world, bool configtest,

@@ -12,6 +12,7 @@
 
 #include "core/log.h"
 #include "pm/daemon.h"
+#include "pm/lack.h"
 #include "pm/slow.h"
 #include "share/msg.h"
 
@@ -251,6 +252,7 @@ enum {
     FD_FIXED = FD_SLOW + FCGIPM_SLOW_COMMANDS
 };
 #define FDS_PER_WORKER 4
+#define BLIND_MS       100 /* between two looks when the kernel does not let us wait */
 
 typedef struct fcgipm_watch {
     fcgipm_worker_t *worker;
@@ -349,6 +351,8 @@ static int64_t tend_all(fcgipm_manager_t *m)
         next = at;
     if ((at = fcgipm_mend_tend(m)) < next)
         next = at;
+    if ((at = fcgipm_lack_tend(m)) < next)
+        next = at;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i]) {
             at = fcgipm_app_tend(m->apps[i]);
@@ -412,15 +416,20 @@ static bool turn(fcgipm_manager_t *m, crowd_t *crowd)
 {
     int64_t next = tend_all(m);
     size_t count;
+    int ready;
 
     if (!make_room(crowd, FD_FIXED + count_workers(m) * FDS_PER_WORKER) || (m->stopping && !any_process(m)))
         return false;
     count = gather(m, crowd->fds, crowd->watches);
     if (m->again_us < next)
         next = m->again_us;
-    if (poll(crowd->fds, count, timeout_ms(m, next)) > 0) {
-        m->now = fcgipm_manager_clock();
+    ready = poll(crowd->fds, count, timeout_ms(m, next));
+    m->now = fcgipm_manager_clock();
+    if (ready > 0) {
         dispatch(m, crowd->fds, crowd->watches, count);
+    } else if (ready < 0 && errno != EINTR) { /* more than RLIMIT_NOFILE, or no memory */
+        poll(NULL, 0, BLIND_MS);
+        on_signals(m);
     }
     m->now = fcgipm_manager_clock();
     return true;

@@ -4,30 +4,17 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "pm/listen.h"
 #include "pm/pidfd.h"
 #include "share/board.h"
 
-static int64_t clock_us(clockid_t id)
-{
-    struct timespec ts;
-
-    clock_gettime(id, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 int64_t fcgipm_manager_clock(void)
 {
-    return clock_us(CLOCK_MONOTONIC);
-}
-
-int64_t fcgipm_manager_wall(void)
-{
-    return clock_us(CLOCK_REALTIME);
+    return fcgipm_clock_steady_us();
 }
 
 /* xorshift: only for jitter. */

@@ -180,7 +180,10 @@ struct fcgipm_manager {
     int64_t rubbish_us, mend_again_us; /* when some was seen; when to write everything once more, 0: not */
     int64_t again_us;                  /* what was left out of this turn's poll is looked at then */
     uint64_t oom_kills;                /* of the kernel, as last seen */
-    fcgipm_cgroup_t *cgroup;           /* NULL: without control groups */
+    int64_t lack_since_us;             /* lack.h; 0: it lacks nothing */
+    int64_t lack_us, lack_until_us, lack_told_us; /* last noticed; no start before; last line about it */
+    bool lack_told;
+    fcgipm_cgroup_t *cgroup; /* NULL: without control groups */
 };
 
 /* --- worker.c: one worker --- */
@@ -316,8 +319,7 @@ static inline fcgipm_jail_host_t fcgipm_manager_host(const fcgipm_manager_t *m)
     return (fcgipm_jail_host_t){.uid = m->uid, .gid = m->gid, .min_uid = m->min_uid, .min_gid = m->min_gid};
 }
 
-int64_t fcgipm_manager_clock(void); /* monotonic us */
-int64_t fcgipm_manager_wall(void);  /* us since 1970 */
+int64_t fcgipm_manager_clock(void); /* steady us, the clock of all times here and on the board */
 uint32_t fcgipm_manager_random(fcgipm_manager_t *m);
 
 /* --- control.c: the orders of fcgipmctl --- */

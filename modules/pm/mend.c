@@ -122,13 +122,12 @@ static void renew_slot(const fcgipm_worker_t *w)
 {
     fcgipm_board_t *board = w->app->manager->board;
     fcgipm_board_slot_t *seen = &board->slot[w->row];
-    int64_t wall = fcgipm_manager_wall();
 
     memset(seen, 0, sizeof *seen);
     fcgipm_atom_set(&seen->generation, w->generation);
     fcgipm_atom_set(&seen->pid, (uint32_t)w->pid);
-    fcgipm_atom_set(&seen->since_us, (uint64_t)wall);
-    fcgipm_atom_set(&seen->born_us, (uint64_t)(wall - (w->app->manager->now - w->born_us)));
+    fcgipm_atom_set(&seen->since_us, (uint64_t)w->app->manager->now);
+    fcgipm_atom_set(&seen->born_us, (uint64_t)w->born_us);
     fcgipm_atom_set(&seen->memory, w->memory);
     fcgipm_atom_set(&seen->places, w->places);
     fcgipm_atom_set(&seen->multiplexes, w->multiplexes);

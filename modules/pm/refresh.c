@@ -7,6 +7,7 @@
 
 #include <apr_strings.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "share/board.h"
 
@@ -227,7 +228,7 @@ bool fcgipm_refresh_changed(fcgipm_app_t *app)
 void fcgipm_refresh_missed(fcgipm_app_t *app)
 {
     const fcgipm_manager_t *m = app->manager;
-    int64_t wall = fcgipm_manager_wall();
+    int64_t wall = fcgipm_clock_wall_us();
 
     for (int i = 0; app->watched && i < app->watched->nelts; i++) {
         int64_t changed = APR_ARRAY_IDX(app->watched, i, fcgipm_watched_t).changed_ns / 1000;
@@ -236,7 +237,7 @@ void fcgipm_refresh_missed(fcgipm_app_t *app)
             const fcgipm_worker_t *w = &app->workers[slot];
 
             if (!w->adopted || !fcgipm_worker_alive(w) || changed > wall ||
-                changed <= m->registry->slot[w->row].born_us)
+                changed <= m->registry->slot[w->row].born_wall_us)
                 continue;
             fcgipm_refresh_restart(app, "a file of FcgiWatch has changed meanwhile");
             return;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
@@ -88,6 +89,25 @@ static int reset_signals(void)
         signal(sig, SIG_DFL);
     sigemptyset(&none);
     return sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Of what the manager has open only this; so that there is room for the rest even when it has no more. */
+static void keep_only(int listen_fd, int output_fd, int cgroup_fd, int report_fd)
+{
+    const int keep[] = {listen_fd, output_fd, cgroup_fd, report_fd};
+    int from = 3;
+
+    for (;;) {
+        int next = INT_MAX;
+
+        for (size_t i = 0; i < sizeof keep / sizeof *keep; i++)
+            next = keep[i] >= from && keep[i] < next ? keep[i] : next;
+        if (next > from)
+            syscall(SYS_close_range, (unsigned)from, next == INT_MAX ? ~0u : (unsigned)next - 1, 0u);
+        if (next == INT_MAX)
+            return;
+        from = next + 1;
+    }
 }
 
 /* 0 = socket, 1 and 2 = output, report_fd stays until exec, all else is closed. */
@@ -207,6 +227,7 @@ static _Noreturn void child(const fcgipm_spawn_plan_t *plan, const char *const *
 {
     fcgipm_step_t step = {0};
 
+    keep_only(listen_fd, output_fd, cgroup_fd, report_fd);
     if (cgroup_fd >= 0 && enter_group(cgroup_fd) < 0)
         fcgipm_step_failed(&step, errno, "control group");
     else if (reset_signals() < 0 || setsid() < 0)

@@ -97,7 +97,7 @@ static bool kill_if(const fcgipm_stray_t *what, pid_t pid)
     int fd = fcgipm_pidfd_find(pid, stat.start_time);
     if (fd < 0)
         return false;
-    bool killed = fcgipm_pidfd_kill(fd, SIGKILL) == 0;
+    bool killed = fcgipm_pidfd_kill(fd, what->signal_number ? what->signal_number : SIGKILL) == 0;
     close(fd);
     return killed;
 }

@@ -19,6 +19,7 @@ typedef struct fcgipm_stray {
     pid_t parent;     /* children of this process; 0 = do not look */
     bool any_uid;     /* marks count in processes of every user but root, else of `uid` only */
     uid_t uid;
+    int signal_number;                   /* 0: KILL */
     bool (*spare)(void *ctx, pid_t pid); /* a child that is a worker; may be NULL */
     void *ctx;
 } fcgipm_stray_t;
@@ -28,6 +29,6 @@ void fcgipm_stray_collect(void);
 /* KILL whoever traces `pid`, but not root: as long as he does not want to know, a parent is not told that its
  * child has ended. */
 bool fcgipm_stray_untrace(pid_t pid);
-/* KILL all that match, once over /proc; how many. */
+/* KILL (or signal_number for) all that match, once over /proc; how many. */
 unsigned fcgipm_stray_kill(const fcgipm_stray_t *what);
 #endif

@@ -133,12 +133,9 @@ static void measure(fcgipm_manager_t *m)
 static int64_t last_use(const fcgipm_worker_t *w)
 {
     const fcgipm_manager_t *m = w->app->manager;
-    int64_t used = (int64_t)fcgipm_atom_peek(&m->board->slot[w->row].used_us), wall = fcgipm_manager_wall();
+    int64_t used = (int64_t)fcgipm_atom_peek(&m->board->slot[w->row].used_us);
 
-    if (used <= 0 || used > wall)
-        return w->ready_us;
-    used = m->now - (wall - used);
-    return used > w->ready_us ? used : w->ready_us;
+    return used > w->ready_us && used <= fcgipm_manager_clock() ? used : w->ready_us;
 }
 
 /* account: of its pools only; NULL: of all. */

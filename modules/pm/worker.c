@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
+#include "pm/lack.h"
 #include "pm/listen.h"
 #include "pm/memory.h"
 #include "pm/pidfd.h"
@@ -56,7 +58,7 @@ static bool step(fcgipm_worker_t *w, fcgipm_slot_event_t event)
     w->state = next;
     w->app->manager->registry->slot[w->row].state = (uint32_t)next;
     fcgipm_atom_set(&seen->state, (uint32_t)next);
-    fcgipm_atom_set(&seen->since_us, (uint64_t)fcgipm_manager_wall());
+    fcgipm_atom_set(&seen->since_us, (uint64_t)w->app->manager->now);
     return true;
 }
 
@@ -105,7 +107,8 @@ static void write_registry(fcgipm_worker_t *w)
     row->generation = w->generation;
     row->start_time = w->start_time;
     row->fingerprint = w->app->fingerprint;
-    row->born_us = fcgipm_manager_wall();
+    row->born_us = w->born_us;
+    row->born_wall_us = fcgipm_clock_wall_us();
     row->outdated = row->places = row->multiplexes = 0;
     fcgipm_atom_set(&row->pid, (uint32_t)w->pid);
 }
@@ -129,6 +132,8 @@ static apr_status_t open_places(fcgipm_worker_t *w, int *write_fd, fcgipm_fault_
         rv = fcgipm_listen_open(&w->listen_fd, m->runtime_dir, w->app->index, w->slot, m->gid, fault);
     if (rv == APR_SUCCESS)
         rv = fcgipm_listen_output(&w->out_fd, write_fd, m->runtime_dir, w->app->index, w->slot, true, fault);
+    if (rv == APR_SUCCESS && fcgipm_lack_of_descriptors(*write_fd))
+        rv = fcgipm_fault_set(fault, EMFILE, "output", "too few descriptors are left");
     return rv;
 }
 
@@ -142,6 +147,18 @@ static apr_status_t open_group(fcgipm_worker_t *w, int *fd, fcgipm_fault_t *faul
                                          .setting = app->setting};
 
     return fcgipm_cgroup_enter(app->manager->cgroup, &place, w->leaf, fd, fault);
+}
+
+/* It had to be left out: the place is as before. */
+static void left_out(fcgipm_worker_t *w, apr_status_t rv)
+{
+    fcgipm_manager_t *m = w->app->manager;
+
+    close_fd(&w->out_fd);
+    close_fd(&w->report_fd);
+    fcgipm_cgroup_leave(m->cgroup, w->leaf, m->now);
+    w->leaf[0] = '\0';
+    fcgipm_lack_note(m, "to start processes", rv);
 }
 
 static void not_born(fcgipm_worker_t *w, const fcgipm_fault_t *fault)
@@ -183,7 +200,7 @@ static void begin(fcgipm_worker_t *w)
     fcgipm_atom_set(&seen->begun, 0);
     fcgipm_atom_set(&seen->used_us, 0);
     fcgipm_atom_set(&seen->memory, 0);
-    fcgipm_atom_set(&seen->born_us, (uint64_t)fcgipm_manager_wall());
+    fcgipm_atom_set(&seen->born_us, (uint64_t)m->now);
 }
 
 void fcgipm_worker_start(fcgipm_worker_t *w)
@@ -207,12 +224,25 @@ void fcgipm_worker_start(fcgipm_worker_t *w)
     }
     close_fd(&write_fd);
     close_fd(&group_fd);
+    if (rv == APR_SUCCESS && !fcgipm_pidfd_stat(w->pid, &stat)) {
+        stat.start_time = 0;
+        if (fcgipm_lack_is(errno)) { /* nobody could tell later that it is ours */
+            rv = errno;
+            kill(w->pid, SIGKILL);
+            while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+        }
+    }
     if (rv != APR_SUCCESS) {
         w->pid = 0;
-        not_born(w, &fault);
+        if (fcgipm_lack_is(rv))
+            left_out(w, rv);
+        else
+            not_born(w, &fault);
         return;
     }
-    w->start_time = fcgipm_pidfd_stat(w->pid, &stat) ? stat.start_time : 0;
+    w->start_time = stat.start_time;
+    fcgipm_lack_end(m);
     step(w, FCGIPM_SLOT_EV_SPAWN);
     write_registry(w);
     write_board(w);
@@ -269,12 +299,19 @@ static void serve(fcgipm_worker_t *w)
 
 static void ask(fcgipm_worker_t *w, fcgipm_ready_mode_t mode)
 {
+    fcgipm_manager_t *m = w->app->manager;
     fcgipm_addr_t addr;
     char path[256];
 
-    if (fcgipm_board_socket_path(path, sizeof path, w->app->manager->runtime_dir, w->app->index, w->slot) &&
+    errno = 0;
+    if (fcgipm_board_socket_path(path, sizeof path, m->runtime_dir, w->app->index, w->slot) &&
         fcgipm_addr_unix(&addr, path) == APR_SUCCESS)
         w->probe = fcgipm_ready_ask(&addr, mode, w->app->setting->probe);
+    if (!w->probe && fcgipm_lack_is(errno) && errno != EAGAIN) {
+        fcgipm_lack_note(m, "to ask processes whether they are ready", errno);
+        w->start_by_us = m->now + w->app->setting->start_us; /* it has not been asked yet */
+        w->probe_at_us = m->now + 1000000;
+    }
 }
 
 static void ask_again(fcgipm_worker_t *w)
@@ -449,7 +486,6 @@ bool fcgipm_worker_adopt(fcgipm_worker_t *w)
     fcgipm_registry_slot_t *row = &m->registry->slot[w->row];
     fcgipm_fault_t fault;
     uint64_t requests, begun, used;
-    int64_t life;
     int write_fd;
 
     w->pid = (pid_t)fcgipm_atom_get(&row->pid);
@@ -465,10 +501,10 @@ bool fcgipm_worker_adopt(fcgipm_worker_t *w)
     fcgipm_atom_set(&m->board->slot[w->row].begun, begun);
     fcgipm_atom_set(&m->board->slot[w->row].requests, requests);
     fcgipm_atom_set(&m->board->slot[w->row].used_us, used);
-    fcgipm_atom_set(&m->board->slot[w->row].born_us, (uint64_t)row->born_us);
     w->adopted = w->exec_done = true;
-    life = fcgipm_manager_wall() - row->born_us;
-    w->born_us = m->now - (life > 0 ? life : 0);
+    if (row->born_us > 0 && row->born_us < m->now)
+        w->born_us = row->born_us;
+    fcgipm_atom_set(&m->board->slot[w->row].born_us, (uint64_t)w->born_us);
     if (row->outdated) {
         w->outdated = FCGIPM_LEAVE_RESTARTED;
         w->app->restart = FCGIPM_RESTART_RUNNING;

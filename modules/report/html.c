@@ -181,9 +181,9 @@ static void put_server(void *ctx, const fcgipm_view_server_t *s)
 
     put_head(p, &h->sum);
     fcgipm_print_str(p, "<header><h1>FastCGI processes</h1><p>");
-    if (s->started_s) {
+    if (s->up_s) {
         fcgipm_print_str(p, "up ");
-        put_span(p, s->now_s - s->started_s);
+        put_span(p, s->up_s);
         fcgipm_print_str(p, " &middot; ");
     }
     if (s->manager_pid)
@@ -384,17 +384,17 @@ static void put_pool_end(void *ctx, const fcgipm_view_pool_t *pool)
     fcgipm_print_str(p, "</section>\n");
 }
 
-void fcgipm_html_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx)
+void fcgipm_html_write(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx)
 {
     static const fcgipm_view_visitor_t visitor = {
         .server = put_server, .pool = put_pool, .worker = put_worker, .pool_end = put_pool_end};
     html_t html = {.table = false};
 
-    fcgipm_view_totals(board, now_us, &html.sum);
+    fcgipm_view_totals(board, now, &html.sum);
     fcgipm_print_open(&html.print, out, ctx);
-    fcgipm_view_walk(board, now_us, &visitor, &html);
+    fcgipm_view_walk(board, now, &visitor, &html);
     fcgipm_print_str(&html.print, "</main><footer>mod_fcgipm " FCGIPM_VERSION " &middot; ");
-    put_time(&html.print, now_us > 0 ? (uint64_t)now_us / 1000000 : 0);
+    put_time(&html.print, now.wall_us > 0 ? (uint64_t)now.wall_us / 1000000 : 0);
     fcgipm_print_str(&html.print, " &middot; <a href=\"?json\">JSON</a> &middot; <a "
                                   "href=\"?openmetrics\">OpenMetrics</a> &middot; <a href=\"?auto\">text</a>"
                                   "</footer></body></html>\n");
@@ -417,8 +417,8 @@ static void section_row(void *ctx, const fcgipm_view_pool_t *pool)
     fcgipm_print_str(p, h->table ? "</td></tr>\n" : "</li>\n");
 }
 
-void fcgipm_html_section(const fcgipm_board_t *board, int64_t now_us, bool tables, fcgipm_print_fn *out,
-                         void *ctx)
+void fcgipm_html_section(const fcgipm_board_t *board, fcgipm_view_now_t now, bool tables,
+                         fcgipm_print_fn *out, void *ctx)
 {
     static const fcgipm_view_visitor_t visitor = {.pool = section_row};
     html_t html = {.table = tables};
@@ -426,7 +426,7 @@ void fcgipm_html_section(const fcgipm_board_t *board, int64_t now_us, bool table
     fcgipm_print_open(&html.print, out, ctx);
     fcgipm_print_str(&html.print, "<hr />\n<h2>FastCGI processes</h2>\n");
     fcgipm_print_str(&html.print, tables ? "<table border=\"0\" cellpadding=\"4\">\n" : "<ul>\n");
-    fcgipm_view_walk(board, now_us, &visitor, &html);
+    fcgipm_view_walk(board, now, &visitor, &html);
     fcgipm_print_str(&html.print, tables ? "</table>\n" : "</ul>\n");
     fcgipm_print_close(&html.print);
 }

@@ -10,8 +10,8 @@
 #include "report/print.h"
 #include "report/view.h"
 
-void fcgipm_html_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx);
+void fcgipm_html_write(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx);
 /* A heading and a table, one row for each pool, for mod_status' page. tables: false: its "?notable". */
-void fcgipm_html_section(const fcgipm_board_t *board, int64_t now_us, bool tables, fcgipm_print_fn *out,
-                         void *ctx);
+void fcgipm_html_section(const fcgipm_board_t *board, fcgipm_view_now_t now, bool tables,
+                         fcgipm_print_fn *out, void *ctx);
 #endif

@@ -25,7 +25,8 @@ static void put_server(void *ctx, const fcgipm_view_server_t *s)
 
     fcgipm_print_str(&j->print, "{");
     put_string(j, "version", s->version);
-    fcgipm_print_fmt(&j->print, ",\"started\":%" PRIu64 ",\"now\":%" PRIu64 ",\n", s->started_s, s->now_s);
+    fcgipm_print_fmt(&j->print, ",\"started\":%" PRIu64 ",\"now\":%" PRIu64 ",\"uptime\":%" PRIu64 ",\n",
+                     s->started_s, s->now_s, s->up_s);
     fcgipm_print_fmt(&j->print,
                      "\"manager\":{\"pid\":%" PRIu32 ",\"starts\":%" PRIu32 ",\"generation\":%" PRIu32
                      "},\n\"pools\":[",
@@ -131,19 +132,19 @@ static void put_end(void *ctx)
     fcgipm_print_str(&j->print, "]}\n");
 }
 
-unsigned fcgipm_json_write_only(const fcgipm_board_t *board, int64_t now_us, const char *only,
+unsigned fcgipm_json_write_only(const fcgipm_board_t *board, fcgipm_view_now_t now, const char *only,
                                 fcgipm_print_fn *out, void *ctx)
 {
     static const fcgipm_view_visitor_t visitor = {put_server, put_pool, put_worker, put_pool_end, put_end};
     json_t json = {.only = only};
 
     fcgipm_print_open(&json.print, out, ctx);
-    fcgipm_view_walk(board, now_us, &visitor, &json);
+    fcgipm_view_walk(board, now, &visitor, &json);
     fcgipm_print_close(&json.print);
     return json.count;
 }
 
-void fcgipm_json_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx)
+void fcgipm_json_write(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx)
 {
-    fcgipm_json_write_only(board, now_us, NULL, out, ctx);
+    fcgipm_json_write_only(board, now, NULL, out, ctx);
 }

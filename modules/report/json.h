@@ -9,8 +9,8 @@
 #include "report/print.h"
 #include "report/view.h"
 
-void fcgipm_json_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx);
+void fcgipm_json_write(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx);
 /* The same of the pools that `only` means (see fcgipm_table_means), NULL: of all. How many there were. */
-unsigned fcgipm_json_write_only(const fcgipm_board_t *board, int64_t now_us, const char *only,
+unsigned fcgipm_json_write_only(const fcgipm_board_t *board, fcgipm_view_now_t now, const char *only,
                                 fcgipm_print_fn *out, void *ctx);
 #endif

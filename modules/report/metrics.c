@@ -154,29 +154,29 @@ static const char *counter_name(unsigned nth)
                                           : fcgipm_view_label[nth].name;
 }
 
-void fcgipm_metrics_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx)
+void fcgipm_metrics_write(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx)
 {
     static const fcgipm_view_visitor_t server = {.server = put_server};
     metrics_t m = {.name = NULL};
 
     fcgipm_print_open(&m.print, out, ctx);
-    fcgipm_view_walk(board, now_us, &server, &m);
+    fcgipm_view_walk(board, now, &server, &m);
     for (m.nth = 0; m.nth < FCGIPM_VIEW_COUNTER_COUNT; ++m.nth) {
         begin(&m, counter_name(m.nth), "counter", fcgipm_view_label[m.nth].doc);
-        fcgipm_view_each(board, now_us, put_counter, &m);
+        fcgipm_view_each(board, now, put_counter, &m);
     }
     for (m.nth = 0; m.nth < sizeof gauges / sizeof *gauges; ++m.nth) {
         begin(&m, gauges[m.nth][0], "gauge", gauges[m.nth][1]);
-        fcgipm_view_each(board, now_us, put_gauge, &m);
+        fcgipm_view_each(board, now, put_gauge, &m);
     }
     begin(&m, "state", "stateset", "What the application is doing.");
-    fcgipm_view_each(board, now_us, put_state, &m);
+    fcgipm_view_each(board, now, put_state, &m);
     m.nth = 0;
     begin(&m, "wait_seconds", "histogram", "Time that requests waited for a worker.");
-    fcgipm_view_each(board, now_us, put_histogram, &m);
+    fcgipm_view_each(board, now, put_histogram, &m);
     m.nth = 1;
     begin(&m, "request_seconds", "histogram", "Time that requests held a worker.");
-    fcgipm_view_each(board, now_us, put_histogram, &m);
+    fcgipm_view_each(board, now, put_histogram, &m);
     fcgipm_print_str(&m.print, "# EOF\n");
     fcgipm_print_close(&m.print);
 }

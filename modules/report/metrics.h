@@ -7,9 +7,10 @@
  * Names are an interface: they are added to, never changed. Who calls: web/status, ctl. Owns: nothing.
  */
 #include "report/print.h"
-#include "share/layout.h"
+#include "report/view.h"
 
 #define FCGIPM_METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-void fcgipm_metrics_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx);
+void fcgipm_metrics_write(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out,
+                          void *ctx);
 #endif

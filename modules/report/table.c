@@ -127,14 +127,14 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *pool, const fcgipm_v
                      w->slot, w->state, w->pid, age, life, w->requests, busy, memory);
 }
 
-unsigned fcgipm_table_write(const fcgipm_board_t *board, int64_t now_us, const char *word,
+unsigned fcgipm_table_write(const fcgipm_board_t *board, fcgipm_view_now_t now, const char *word,
                             fcgipm_print_fn *out, void *ctx)
 {
     static const fcgipm_view_visitor_t visitor = {.pool = put_pool, .worker = put_worker};
     table_t table = {.word = word};
 
     fcgipm_print_open(&table.print, out, ctx);
-    fcgipm_view_walk(board, now_us, &visitor, &table);
+    fcgipm_view_walk(board, now, &visitor, &table);
     fcgipm_print_close(&table.print);
     return table.count;
 }

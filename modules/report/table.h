@@ -12,6 +12,6 @@
 /* Does `word` ("name" or "name@vhost") mean this pool? */
 bool fcgipm_table_means(const char *word, const fcgipm_view_pool_t *pool);
 /* word: only these, with their workers; NULL: all, without. Returns the number of pools. */
-unsigned fcgipm_table_write(const fcgipm_board_t *board, int64_t now_us, const char *word,
+unsigned fcgipm_table_write(const fcgipm_board_t *board, fcgipm_view_now_t now, const char *word,
                             fcgipm_print_fn *out, void *ctx);
 #endif

@@ -6,8 +6,8 @@ static void put_server(void *ctx, const fcgipm_view_server_t *s)
 {
     fcgipm_print_t *t = ctx;
 
-    fcgipm_print_fmt(t, "version: %s\nstarted: %" PRIu64 "\nnow: %" PRIu64 "\n", s->version, s->started_s,
-                     s->now_s);
+    fcgipm_print_fmt(t, "version: %s\nstarted: %" PRIu64 "\nnow: %" PRIu64 "\nuptime: %" PRIu64 "\n",
+                     s->version, s->started_s, s->now_s, s->up_s);
     fcgipm_print_fmt(
         t, "manager.pid: %" PRIu32 "\nmanager.starts: %" PRIu32 "\nmanager.generation: %" PRIu32 "\n",
         s->manager_pid, s->manager_starts, s->generation);
@@ -80,23 +80,23 @@ static void put_worker(void *ctx, const fcgipm_view_pool_t *p, const fcgipm_view
                          rows[i].key, rows[i].value);
 }
 
-void fcgipm_text_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx)
+void fcgipm_text_write(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx)
 {
     static const fcgipm_view_visitor_t visitor = {
         .server = put_server, .pool = put_pool, .worker = put_worker};
     fcgipm_print_t text;
 
     fcgipm_print_open(&text, out, ctx);
-    fcgipm_view_walk(board, now_us, &visitor, &text);
+    fcgipm_view_walk(board, now, &visitor, &text);
     fcgipm_print_close(&text);
 }
 
-void fcgipm_text_section(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx)
+void fcgipm_text_section(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx)
 {
     fcgipm_view_totals_t sum;
     fcgipm_print_t text;
 
-    fcgipm_view_totals(board, now_us, &sum);
+    fcgipm_view_totals(board, now, &sum);
     fcgipm_print_open(&text, out, ctx);
     fcgipm_print_fmt(&text, "FcgiPools: %" PRIu32 "\nFcgiPoolsBackoff: %" PRIu32 "\n", sum.pools,
                      sum.backoff);

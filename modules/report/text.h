@@ -10,7 +10,7 @@
 #include "report/print.h"
 #include "report/view.h"
 
-void fcgipm_text_write(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx);
+void fcgipm_text_write(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx);
 /* A few lines of totals, for mod_status' "?auto". */
-void fcgipm_text_section(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx);
+void fcgipm_text_section(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx);
 #endif

@@ -37,10 +37,12 @@ static const char *const restart_words[] = {[FCGIPM_RESTART_NONE] = "none",
                                             [FCGIPM_RESTART_FAILED] = "failed"};
 static const word_t unknown_word = {"UNKNOWN", "the board holds a state that does not exist"};
 
+#define DATE_MAX_US 253402300799000000ull /* the end of the year 9999 */
+
 /* What is left to read in this walk (invariant 3). Geometries of an honest board do not overlap. */
 typedef struct walk {
     const fcgipm_board_t *board;
-    int64_t now_us;
+    fcgipm_view_now_t now;
     uint32_t slots, seats, cells;
 } walk_t;
 
@@ -189,8 +191,8 @@ static bool read_worker(fcgipm_view_worker_t *worker, const walk_t *walk, const 
     worker->state_doc = word.doc;
     worker->generation = fcgipm_atom_peek(&row->generation);
     worker->pid = pid_of(fcgipm_atom_peek(&row->pid));
-    worker->age_s = age_s(fcgipm_atom_peek(&row->since_us), walk->now_us);
-    worker->life_s = age_s(fcgipm_atom_peek(&row->born_us), walk->now_us);
+    worker->age_s = age_s(fcgipm_atom_peek(&row->since_us), walk->now.steady_us);
+    worker->life_s = age_s(fcgipm_atom_peek(&row->born_us), walk->now.steady_us);
     worker->memory = number(fcgipm_atom_peek(&row->memory));
     worker->requests = number(fcgipm_atom_peek(&row->requests));
     worker->deaths = fcgipm_atom_peek(&row->deaths);
@@ -254,10 +256,10 @@ static void read_row(fcgipm_view_pool_t *pool, const walk_t *walk, uint32_t inde
     pool->ready = at_most(fcgipm_atom_peek(&row->ready), FCGIPM_SLOTS_MAX);
     pool->starting = at_most(fcgipm_atom_peek(&row->starting), FCGIPM_SLOTS_MAX);
     pool->failures = fcgipm_atom_peek(&row->failures);
-    pool->retry_s = retry_s(row, state, walk->now_us);
+    pool->retry_s = retry_s(row, state, walk->now.steady_us);
     copy_string(pool->vhost, row->vhost, sizeof pool->vhost);
-    read_orders(pool, row, walk->now_us);
-    read_trouble(pool, row, walk->now_us);
+    read_orders(pool, row, walk->now.steady_us);
+    read_trouble(pool, row, walk->now.steady_us);
     read_stat(pool, walk->board);
 }
 
@@ -303,12 +305,13 @@ static void walk_pool(walk_t *walk, uint32_t index, const fcgipm_view_visitor_t 
 static void walk_server(const walk_t *walk, const fcgipm_view_visitor_t *visitor, void *ctx)
 {
     const fcgipm_board_t *board = walk->board;
-    uint64_t now_us = walk->now_us > 0 ? (uint64_t)walk->now_us : 0;
-    uint64_t started_us = fcgipm_atom_peek(&board->started_us);
+    int64_t wall_us = walk->now.wall_us;
+    uint64_t started_us = fcgipm_atom_peek(&board->started_wall_us);
     fcgipm_view_server_t server = {
         .version = FCGIPM_VERSION,
-        .started_s = started_us <= now_us ? started_us / 1000000 : 0,
-        .now_s = now_us / 1000000,
+        .started_s = started_us <= DATE_MAX_US ? started_us / 1000000 : 0,
+        .now_s = wall_us > 0 ? (uint64_t)wall_us / 1000000 : 0,
+        .up_s = age_s(fcgipm_atom_peek(&board->started_us), walk->now.steady_us),
         .manager_pid = pid_of(fcgipm_atom_peek(&board->manager_pid)),
         .manager_starts = fcgipm_atom_peek(&board->manager_starts),
         .generation = fcgipm_atom_peek(&board->config_generation),
@@ -316,10 +319,10 @@ static void walk_server(const walk_t *walk, const fcgipm_view_visitor_t *visitor
     visitor->server(ctx, &server);
 }
 
-void fcgipm_view_walk(const fcgipm_board_t *board, int64_t now_us, const fcgipm_view_visitor_t *visitor,
-                      void *ctx)
+void fcgipm_view_walk(const fcgipm_board_t *board, fcgipm_view_now_t now,
+                      const fcgipm_view_visitor_t *visitor, void *ctx)
 {
-    walk_t walk = {board, now_us, FCGIPM_SLOTS_MAX, FCGIPM_SEATS_MAX, FCGIPM_CELLS_MAX};
+    walk_t walk = {board, now, FCGIPM_SLOTS_MAX, FCGIPM_SEATS_MAX, FCGIPM_CELLS_MAX};
     uint32_t end = fcgipm_demand_end(board);
 
     if (visitor->server)
@@ -330,10 +333,10 @@ void fcgipm_view_walk(const fcgipm_board_t *board, int64_t now_us, const fcgipm_
         visitor->end(ctx);
 }
 
-void fcgipm_view_each(const fcgipm_board_t *board, int64_t now_us,
+void fcgipm_view_each(const fcgipm_board_t *board, fcgipm_view_now_t now,
                       void (*visit)(void *ctx, const fcgipm_view_pool_t *pool), void *ctx)
 {
-    walk_t walk = {board, now_us, FCGIPM_SLOTS_MAX, FCGIPM_SEATS_MAX, FCGIPM_CELLS_MAX};
+    walk_t walk = {board, now, FCGIPM_SLOTS_MAX, FCGIPM_SEATS_MAX, FCGIPM_CELLS_MAX};
     uint32_t failures[FCGIPM_POOLS_STATIC] = {
         0}; /* of definitions whose requests go elsewhere until they start; none made on demand is such */
     uint32_t end = fcgipm_demand_end(board);
@@ -378,10 +381,10 @@ static void totals_pool(void *ctx, const fcgipm_view_pool_t *pool)
     seats_add(&totals->seats, &pool->seats);
 }
 
-void fcgipm_view_totals(const fcgipm_board_t *board, int64_t now_us, fcgipm_view_totals_t *totals)
+void fcgipm_view_totals(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_view_totals_t *totals)
 {
     static const fcgipm_view_visitor_t visitor = {.pool = totals_pool};
 
     memset(totals, 0, sizeof *totals);
-    fcgipm_view_walk(board, now_us, &visitor, totals);
+    fcgipm_view_walk(board, now, &visitor, totals);
 }

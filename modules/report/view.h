@@ -83,10 +83,16 @@ typedef struct fcgipm_view_histogram {
     uint64_t count, sum_us;                /* count: the sum of the cells */
 } fcgipm_view_histogram_t;
 
+/* When it is looked at: what the board's times are counted with (fcgipm_clock_steady_us), and for people. */
+typedef struct fcgipm_view_now {
+    int64_t steady_us, wall_us;
+} fcgipm_view_now_t;
+
 typedef struct fcgipm_view_server {
     const char *version;
-    uint64_t started_s, now_s; /* since 1970; 0: unknown */
-    uint32_t manager_pid;      /* 0: none */
+    uint64_t started_s, now_s; /* since 1970; 0: unknown. The clock may have been set between them */
+    uint64_t up_s;
+    uint32_t manager_pid; /* 0: none */
     uint32_t manager_starts, generation;
 } fcgipm_view_server_t;
 
@@ -140,11 +146,10 @@ typedef struct fcgipm_view_visitor {
 
 /* The serving row of each application (not one that is replaced), without its workers: for lists that name
  * each application once. */
-void fcgipm_view_each(const fcgipm_board_t *board, int64_t now_us,
+void fcgipm_view_each(const fcgipm_board_t *board, fcgipm_view_now_t now,
                       void (*visit)(void *ctx, const fcgipm_view_pool_t *pool), void *ctx);
-/* now_us: wall clock. */
-void fcgipm_view_walk(const fcgipm_board_t *board, int64_t now_us, const fcgipm_view_visitor_t *visitor,
-                      void *ctx);
+void fcgipm_view_walk(const fcgipm_board_t *board, fcgipm_view_now_t now,
+                      const fcgipm_view_visitor_t *visitor, void *ctx);
 
 typedef struct fcgipm_view_totals {
     uint32_t pools, ready, starting, waiting, backoff;
@@ -152,5 +157,5 @@ typedef struct fcgipm_view_totals {
     uint64_t requests, failed;
 } fcgipm_view_totals_t;
 /* A walk of its own. */
-void fcgipm_view_totals(const fcgipm_board_t *board, int64_t now_us, fcgipm_view_totals_t *totals);
+void fcgipm_view_totals(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_view_totals_t *totals);
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "share/board.h"
+#include "core/clock.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,11 +30,10 @@ apr_status_t fcgipm_board_create(fcgipm_board_t **board, int *fd, fcgipm_fault_t
         return fcgipm_fault_set(fault, error, "board", "no shared memory of %zu bytes", sizeof **board);
     if (fd)
         *fd = memory;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     *board = at;
     fcgipm_board_sign(*board);
-    fcgipm_atom_set(&(*board)->started_us, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+    fcgipm_atom_set(&(*board)->started_us, (uint64_t)fcgipm_clock_steady_us());
+    fcgipm_atom_set(&(*board)->started_wall_us, (uint64_t)fcgipm_clock_wall_us());
     return APR_SUCCESS;
 }
 

@@ -21,7 +21,7 @@
 
 #define FCGIPM_BOARD_MAGIC 0x66706d42u /* "Bmpf" */
 #ifndef FCGIPM_BOARD_VERSION           /* a test builds another one */
-#define FCGIPM_BOARD_VERSION 6u
+#define FCGIPM_BOARD_VERSION 7u
 #endif
 
 #define FCGIPM_POOLS_STATIC 1792u /* pools from FcgiServer blocks: indexes given out by the parent */
@@ -134,7 +134,7 @@ typedef struct fcgipm_board_pool {
     fcgipm_atom32_t ready, starting; /* workers */
     fcgipm_atom32_t failures;        /* consecutive failed starts */
     uint32_t external;               /* 1: addr is used, slot 0 has no process */
-    fcgipm_atom64_t retry_us;        /* BACKOFF: wall clock (us since 1970) of the next start */
+    fcgipm_atom64_t retry_us;        /* BACKOFF: of the next start; times are steady (core/clock.h) */
     fcgipm_atom64_t key;             /* fcgipm_setting_key; on-demand: fcgipm_demand_key */
     fcgipm_atom32_t waiting;         /* cells in use, for views; nobody decides on it */
     fcgipm_atom32_t joins;  /* children: bit 0 = a cell may be in use (saves scans), rest counts joins */
@@ -149,8 +149,8 @@ typedef struct fcgipm_board_pool {
     fcgipm_atom32_t min, max;    /* processes, as configured or as fcgipmctl scale said */
     fcgipm_atom32_t restart;     /* fcgipm_restart_state_t */
     fcgipm_atom32_t outdated;    /* processes that are still to be replaced */
-    fcgipm_atom64_t restart_us;  /* wall clock of the last step of it */
-    fcgipm_atom64_t trouble_us;  /* wall clock; 0: none */
+    fcgipm_atom64_t restart_us;  /* of the last step of it */
+    fcgipm_atom64_t trouble_us;  /* 0: none */
     fcgipm_atom32_t trouble_seq; /* odd while trouble[] is written */
     char trouble[500];           /* the last failed start or unexpected end, as the log says it */
 } fcgipm_board_pool_t;
@@ -161,11 +161,11 @@ typedef struct fcgipm_board_slot {
     fcgipm_atom32_t generation; /* of the worker in this slot, counts from 1 */
     fcgipm_atom32_t pid;        /* for logs and status only */
     fcgipm_atom32_t deaths;
-    fcgipm_atom64_t since_us;    /* wall clock of the last state change */
+    fcgipm_atom64_t since_us;    /* of the last state change; times are steady (core/clock.h) */
     fcgipm_atom64_t requests;    /* complete answers of this worker; children add, manager resets */
     fcgipm_atom64_t begun;       /* requests given to it; children add, manager resets */
-    fcgipm_atom64_t used_us;     /* wall clock of its last answer; children */
-    fcgipm_atom64_t born_us;     /* wall clock of its start */
+    fcgipm_atom64_t used_us;     /* of its last answer; children */
+    fcgipm_atom64_t born_us;     /* of its start */
     fcgipm_atom64_t memory;      /* bytes, with what it forked; 0: not measured */
     fcgipm_atom32_t places;      /* seats that are open: FcgiConcurrency, or what the process has said */
     fcgipm_atom32_t multiplexes; /* 1: several requests on one connection */
@@ -189,7 +189,8 @@ typedef struct fcgipm_board_demand {
 typedef struct fcgipm_board {
     uint32_t magic, version;
     uint64_t size;
-    fcgipm_atom64_t started_us; /* wall clock */
+    fcgipm_atom64_t started_us;      /* steady (core/clock.h) */
+    fcgipm_atom64_t started_wall_us; /* the same, for people; never counted with */
     fcgipm_atom32_t manager_pid;
     fcgipm_atom32_t manager_starts;
     fcgipm_atom32_t config_generation; /* the last configuration that the manager has taken over */
@@ -210,7 +211,7 @@ typedef struct fcgipm_board {
 } fcgipm_board_t;
 
 #define FCGIPM_REGISTRY_MAGIC   0x66706d52u
-#define FCGIPM_REGISTRY_VERSION 4u
+#define FCGIPM_REGISTRY_VERSION 5u
 
 /* Registry row of a pool. Parent: FREE -> USED (fills the rest before). Manager: USED -> FREE when the pool
  * is drained and no longer configured. */
@@ -231,7 +232,8 @@ typedef struct fcgipm_registry_slot {
     uint32_t generation;
     uint64_t start_time;  /* /proc/PID/stat field 22, clock ticks since boot */
     uint64_t fingerprint; /* of the pool it was born for */
-    int64_t born_us;      /* wall clock */
+    int64_t born_us;      /* steady (core/clock.h) */
+    int64_t born_wall_us; /* to compare with the times of files */
     uint32_t outdated;    /* 1: to be replaced by a rolling restart */
     uint32_t places;      /* requests at a time, 0: not known yet */
     uint32_t multiplexes; /* 1: several on one connection */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/async.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@
 #include <scoreboard.h>
 #include <util_cfgtree.h>
 
+#include "core/clock.h"
 #include "core/setting.h"
 #include "share/atom.h"
 
@@ -28,6 +30,7 @@ extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 #define FACTOR_ENOUGH  16
 #define FACTOR_GOOD    64
 #define NUDGE_US       apr_time_from_msec(300)
+#define CLOCK_SET_US   apr_time_from_sec(1)  /* beyond what it drifts between two looks */
 #define TICK_US        apr_time_from_sec(10) /* a look at every suspended request, whatever happens */
 
 /* Of one connection of a client. */
@@ -41,6 +44,7 @@ typedef struct async {
     fcgipm_async_resume_fn *resume;
     fcgipm_async_leave_fn *leave;
     void *ctx;
+    int64_t set_us; /* the wall clock's distance from the steady one when it was suspended */
     bool exchanged; /* the connection's apr_socket_t holds the epoll descriptor */
     apr_os_sock_t client;
 } async_t;
@@ -235,8 +239,14 @@ static apr_status_t request_ends(void *data)
     return APR_SUCCESS;
 }
 
+static int64_t clock_set_us(void)
+{
+    return fcgipm_clock_wall_us() - fcgipm_clock_steady_us();
+}
+
 static int wait_on(async_t *a)
 {
+    a->set_us = clock_set_us();
     exchange_in(a);
     a->c->cs->state = CONN_STATE_ASYNC_WAITIO;
     a->c->cs->sense = CONN_SENSE_WANT_READ;
@@ -246,19 +256,24 @@ static int wait_on(async_t *a)
 /* With all of its threads busy the MPM stops to listen; seen under load, it sometimes does not begin again
  * when they are all idle, until something happens (t/73-async.t found that; with requests that come back all
  * at once it is easily hit). So a moment after a request has come back something happens. */
-static fcgipm_atom32_t nudging;
+static fcgipm_atom64_t nudge_us; /* when it was ordered, 0: it is not */
 
 static void nudged(void *none)
 {
     (void)none;
-    fcgipm_atom_set(&nudging, 0);
+    fcgipm_atom_set(&nudge_us, 0);
 }
 
+/* The MPM's timers go by the wall clock: one may never come if that was set back. */
 static void nudge(void)
 {
-    if (!fcgipm_atom_add(&nudging, 1) &&
+    uint64_t ordered_us = fcgipm_atom_get(&nudge_us), now_us = (uint64_t)fcgipm_clock_steady_us();
+
+    if (ordered_us && now_us - ordered_us < 4 * NUDGE_US)
+        return;
+    if (fcgipm_atom_cas(&nudge_us, &ordered_us, now_us) &&
         ap_mpm_register_timed_callback(NUDGE_US, nudged, NULL) != APR_SUCCESS)
-        fcgipm_atom_set(&nudging, 0);
+        fcgipm_atom_set(&nudge_us, 0);
 }
 
 /* What httpd does behind a handler. */
@@ -287,16 +302,20 @@ static void begin_again(const conn_rec *c, const request_rec *r)
         ws->start_time = r->request_time;
 }
 
+static void take_up(async_t *a)
+{
+    exchange_out(a);
+    a->c->cs->state = CONN_STATE_HANDLER;
+    ap_update_child_status(a->c->sbh, SERVER_BUSY_WRITE, a->r);
+    begin_again(a->c, a->r);
+}
+
 static int resume(async_t *a)
 {
-    conn_rec *c = a->c;
     request_rec *r = a->r;
     int status;
 
-    exchange_out(a);
-    c->cs->state = CONN_STATE_HANDLER;
-    ap_update_child_status(c->sbh, SERVER_BUSY_WRITE, r);
-    begin_again(c, r);
+    take_up(a);
     status = a->resume(a->ctx);
     if (status == SUSPENDED)
         return wait_on(a);
@@ -327,6 +346,41 @@ int fcgipm_async_process_connection(conn_rec *c)
     return a->r && c->cs->state == CONN_STATE_SUSPENDED ? wait_on(a) : rv;
 }
 
+/* The MPM's limits go by the wall clock. When that is set it takes everybody who waits for one who has waited
+ * too long, and closes his connection; nobody has, as each is looked at every TICK_US. */
+static bool clock_was_set(const async_t *a)
+{
+    int64_t by_us = clock_set_us() - a->set_us;
+
+    return by_us > CLOCK_SET_US || by_us < -CLOCK_SET_US;
+}
+
+static void woken(void *none)
+{
+    (void)none;
+}
+
+/* As without FcgiAsync: in this thread, to its end, which is the connection's. */
+static int go_on_here(async_t *a)
+{
+    struct pollfd nest = {.fd = a->nest, .events = POLLIN};
+    int status;
+
+    ap_log_cerror(
+        APLOG_MARK, APLOG_INFO, 0, a->c,
+        "FPM0686: the machine's clock was set: httpd takes a request that waits for one that has timed "
+        "out; it goes on in a thread");
+    /* The MPM gives all of them to one thread, one after the other; any other that has had something to do
+     * helps. What we wait for may be in the hands of one of them. */
+    ap_mpm_register_timed_callback(0, woken, NULL);
+    take_up(a);
+    do {
+        nest.fd = a->nest;
+        poll(&nest, 1, (int)apr_time_as_msec(TICK_US));
+    } while ((status = a->resume(a->ctx)) == SUSPENDED);
+    return status;
+}
+
 /* The MPM gives the connection up: the client is not there any more, or httpd stops. */
 int fcgipm_async_pre_close_connection(conn_rec *c)
 {
@@ -335,9 +389,13 @@ int fcgipm_async_pre_close_connection(conn_rec *c)
 
     if (!r)
         return OK;
+    c->keepalive = AP_CONN_CLOSE;
+    if (clock_was_set(a)) {
+        complete(a, r, go_on_here(a));
+        return OK;
+    }
     exchange_out(a);
     c->aborted = 1;
-    c->keepalive = AP_CONN_CLOSE;
     a->leave(a->ctx);
     complete(a, r, OK);
     return OK;

@@ -24,8 +24,10 @@
 #include <http_log.h>
 #include <http_main.h>
 #include <mpm_common.h>
+#include <scoreboard.h>
 #include <unixd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "pm/daemon.h"
 #include "share/board.h"
@@ -64,6 +66,8 @@ typedef struct fcgipm_guard_root {
                 FCGIPM_REGISTRY_VERSION * 40503u ^ (uint32_t)sizeof(fcgipm_board_t) ^                        \
                 (uint32_t)sizeof(fcgipm_registry_t) << 8 ^ (uint32_t)sizeof(fcgipm_guard_state_t) << 16))
 
+#define UPGRADES_MAX 99 /* without a full stop between them */
+
 typedef struct fcgipm_guard_state {
     fcgipm_guard_root_t root;
     fcgipm_board_t *board;
@@ -86,11 +90,16 @@ typedef struct fcgipm_guard_state {
     int broken;      /* it said that it cannot run: not before the next configuration */
     uint64_t image;  /* which file the manager's code is from */
     char socket_key[FCGIPM_SOCKET_KEY + 1];
+    int begun; /* httpd's generation that was the first with this state */
+    struct {
+        int64_t since_us, told_us; /* 0: there are none; they have not been told to end */
+    } orphans[UPGRADES_MAX + 1]; /* workers of a replaced module whose manager was killed; by its upgrades */
 } fcgipm_guard_state_t;
 
 #define FCGIPM_GUARD_KEY "mod_fcgipm: state"
 
-#define UPGRADES_MAX 99 /* without a full stop between them */
+#define ORPHANS_END_US 2000000    /* between TERM and KILL */
+#define ORPHANS_MAX_US 3600000000 /* longer than that no httpd child is waited for */
 
 static fcgipm_guard_state_t *guard_state; /* of this configuration's code; found again by key */
 static fcgipm_link_t *guard_link;
@@ -179,7 +188,8 @@ static _Noreturn void run_manager(fcgipm_guard_state_t *state, server_rec *s)
  * ------------------------------------------------------------------------------------------------- */
 
 static void manager_gone(int reason, void *data, apr_wait_t status);
-static void previous_died(fcgipm_guard_root_t *root, pid_t pid);
+static void previous_died(fcgipm_guard_state_t *state, pid_t pid, int status);
+static void tend_orphans(fcgipm_guard_state_t *state);
 
 static void watch_process(pid_t pid)
 {
@@ -221,7 +231,7 @@ static bool httpd_stopping(void)
 /* Five deaths in ten seconds are no accident: then the next try waits for httpd's monitor hook. */
 static bool dies_too_often(fcgipm_guard_state_t *state)
 {
-    apr_time_t now = apr_time_now();
+    apr_time_t now = fcgipm_clock_steady_us();
 
     if (now - state->deaths_since > apr_time_from_sec(10)) {
         state->deaths_since = now;
@@ -261,7 +271,7 @@ static void manager_gone(int reason, void *data, apr_wait_t status)
         if (guard_state && guard_state->manager == proc->pid)
             manager_died(guard_state, status);
         else if (guard_state)
-            previous_died(guard_state->root.previous, proc->pid);
+            previous_died(guard_state, proc->pid, reason == APR_OC_REASON_DEATH ? status : -1);
         break;
     case APR_OC_REASON_RESTART:
         /* httpd begins a restart: the manager stays, the next post_config registers it again. */
@@ -282,6 +292,7 @@ int fcgipm_guard_monitor(apr_pool_t *pool, server_rec *s)
         return DECLINED;
     if (state->manager == 0)
         fork_manager(state, s);
+    tend_orphans(state);
     return DECLINED;
 }
 
@@ -301,14 +312,14 @@ static bool manager_lives(fcgipm_guard_state_t *state)
  * nothing is left when `apachectl stop` returns. */
 static void stop_manager(fcgipm_guard_state_t *state)
 {
-    apr_time_t limit = apr_time_now() + state->stop_us + apr_time_from_sec(3);
+    apr_time_t limit = fcgipm_clock_steady_us() + state->stop_us + apr_time_from_sec(3);
     int status;
 
     if (state->manager == 0)
         return;
     close(state->lifeline[1]);
     while (waitpid(state->manager, &status, WNOHANG) == 0) {
-        if (apr_time_now() > limit) {
+        if (fcgipm_clock_steady_us() > limit) {
             FCGIPM_LOG(645, FCGIPM_LOG_ERR, 0, 0, "manager pid %d does not end", (int)state->manager);
             return;
         }
@@ -319,12 +330,16 @@ static void stop_manager(fcgipm_guard_state_t *state)
 
 /* --- modules that ours has replaced --- */
 
-static bool process_lives(fcgipm_guard_root_t *root)
-{
-    int status;
+static void note_orphans(fcgipm_guard_state_t *state, const fcgipm_guard_root_t *root, int status);
 
-    if (root->manager && waitpid(root->manager, &status, WNOHANG) != 0)
+static bool process_lives(fcgipm_guard_state_t *state, fcgipm_guard_root_t *root)
+{
+    int status = -1;
+
+    if (root->manager && waitpid(root->manager, &status, WNOHANG) != 0) {
         root->manager = 0;
+        note_orphans(state, root, status);
+    }
     return root->manager != 0;
 }
 
@@ -336,12 +351,14 @@ static void close_once(int32_t *fd)
 }
 
 /* Their managers go with httpd, too. */
-static void stop_previous(fcgipm_guard_root_t *root, apr_time_t limit)
+static void stop_previous(fcgipm_guard_state_t *state, apr_time_t limit)
 {
+    fcgipm_guard_root_t *root = state->root.previous;
+
     for (fcgipm_guard_root_t *r = root; r; r = r->previous)
         close_once(&r->lifeline_fd);
     for (fcgipm_guard_root_t *r = root; r; r = r->previous)
-        while (process_lives(r) && apr_time_now() < limit)
+        while (process_lives(state, r) && fcgipm_clock_steady_us() < limit)
             apr_sleep(5000);
 }
 
@@ -372,22 +389,108 @@ static void let_go(fcgipm_guard_root_t *root)
     root->maps[0] = root->maps[1] = NULL;
 }
 
-static void watch_previous(fcgipm_guard_root_t *root)
+static void watch_previous(fcgipm_guard_state_t *state)
 {
-    for (fcgipm_guard_root_t *r = root; r; r = r->previous)
-        if (process_lives(r))
+    for (fcgipm_guard_root_t *r = state->root.previous; r; r = r->previous)
+        if (process_lives(state, r))
             watch_process(r->manager);
         else
             let_go(r);
 }
 
-static void previous_died(fcgipm_guard_root_t *root, pid_t pid)
+/* One that was killed, or crashed, has left its workers behind. They go on serving the httpd children that
+ * know them, and are ended when those are gone. */
+static void note_orphans(fcgipm_guard_state_t *state, const fcgipm_guard_root_t *root, int status)
 {
-    for (fcgipm_guard_root_t *r = root; r; r = r->previous)
+    if (WIFEXITED(status) && WEXITSTATUS(status) == FCGIPM_DAEMON_STOPPED)
+        return;
+    FCGIPM_LOG(
+        682, FCGIPM_LOG_WARN, 0, 0,
+        "the manager of the module that was replaced died (status 0x%x); its workers end with the last "
+        "httpd child that uses them",
+        (unsigned)status);
+    state->orphans[root->upgrades].since_us = fcgipm_clock_steady_us();
+    state->orphans[root->upgrades].told_us = 0;
+}
+
+static void previous_died(fcgipm_guard_state_t *state, pid_t pid, int status)
+{
+    for (fcgipm_guard_root_t *r = state->root.previous; r; r = r->previous)
         if (r->manager == pid) {
             r->manager = 0;
             let_go(r);
+            note_orphans(state, r, status);
         }
+}
+
+/* A child of httpd from before this state; one that has just been reaped still has its row. */
+static bool any_older_child(const fcgipm_guard_state_t *state)
+{
+    int daemons = 0;
+
+    if (!ap_scoreboard_image || ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &daemons) != APR_SUCCESS)
+        return false;
+    for (int i = 0; i < daemons; i++) {
+        const process_score *child = &ap_scoreboard_image->parent[i];
+
+        if (child->pid && child->generation < state->begun && kill(child->pid, 0) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void orphans_dir(const fcgipm_guard_state_t *state, char *out, size_t cap, unsigned upgrades)
+{
+    if (upgrades)
+        snprintf(out, cap, "%s/v%u", state->root.runtime_dir, upgrades);
+    else
+        snprintf(out, cap, "%s", state->root.runtime_dir);
+}
+
+/* In two steps, so that they can end in order: false: again in a moment. */
+static bool end_orphans(fcgipm_guard_state_t *state, unsigned upgrades)
+{
+    int64_t now_us = fcgipm_clock_steady_us(), *told_us = &state->orphans[upgrades].told_us;
+    char dir[256], path[280];
+
+    orphans_dir(state, dir, sizeof dir, upgrades);
+    if (!*told_us) {
+        unsigned count = fcgipm_daemon_end_orphans(dir, state->cgroup, true);
+
+        FCGIPM_LOG(683, FCGIPM_LOG_NOTICE, 0, 0,
+                   "%u processes of the module that was replaced, whose manager was killed, are told to end",
+                   count);
+        *told_us = now_us;
+        if (count)
+            return false;
+    }
+    if (now_us - *told_us < ORPHANS_END_US && fcgipm_daemon_any_orphan(dir))
+        return false;
+    fcgipm_daemon_end_orphans(dir, state->cgroup, false);
+    snprintf(path, sizeof path, "%s/registry", dir);
+    unlink(path);
+    if (upgrades)
+        rmdir(dir);
+    state->orphans[upgrades].since_us = 0;
+    return true;
+}
+
+static void tend_orphans(fcgipm_guard_state_t *state)
+{
+    for (unsigned i = 0; i <= UPGRADES_MAX; i++) {
+        int64_t since_us = state->orphans[i].since_us;
+
+        if (since_us && i != state->root.upgrades &&
+            (!any_older_child(state) || fcgipm_clock_steady_us() - since_us > ORPHANS_MAX_US))
+            end_orphans(state, i);
+    }
+}
+
+static void stop_orphans(fcgipm_guard_state_t *state)
+{
+    for (unsigned i = 0; i <= UPGRADES_MAX; i++)
+        while (state->orphans[i].since_us && !end_orphans(state, i))
+            apr_sleep(10000);
 }
 
 static apr_status_t pconf_gone(void *data)
@@ -396,7 +499,8 @@ static apr_status_t pconf_gone(void *data)
 
     if (getpid() == state->parent && ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING) {
         stop_manager(state);
-        stop_previous(state->root.previous, apr_time_now() + state->stop_us + apr_time_from_sec(3));
+        stop_previous(state, fcgipm_clock_steady_us() + state->stop_us + apr_time_from_sec(3));
+        stop_orphans(state);
         if (state->root.upgrades)
             remove_upgrades(state->root.runtime_dir);
     }
@@ -510,6 +614,8 @@ static apr_status_t make_state(fcgipm_guard_state_t *state, const char *dir, int
     apr_status_t rv;
 
     state->parent = getpid();
+    if (ap_mpm_query(AP_MPMQ_GENERATION, &state->begun) != APR_SUCCESS)
+        state->begun = 0;
     if (!state->root.previous)
         sweep_upgrades(state, dir, ptemp);
     /* An earlier server may still be stopping its workers. */
@@ -678,12 +784,12 @@ static uint64_t image_of_module(void)
 /* It leaves without touching a worker, and the next one, of our code, adopts them. */
 static void send_away(fcgipm_guard_state_t *state)
 {
-    apr_time_t limit = apr_time_now() + apr_time_from_sec(2);
+    apr_time_t limit = fcgipm_clock_steady_us() + apr_time_from_sec(2);
 
     FCGIPM_LOG(653, FCGIPM_LOG_NOTICE, 0, 0, "the module has been installed anew: its manager is replaced");
     fcgipm_order_send(state->orders[0], FCGIPM_ORDER_LEAVE, NULL, 0, -1);
     while (manager_lives(state)) {
-        if (apr_time_now() > limit)
+        if (fcgipm_clock_steady_us() > limit)
             kill(state->manager, SIGKILL);
         apr_sleep(2000);
     }
@@ -806,7 +912,7 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
     }
     state->stop_us = longest_stop(pools);
     state->broken = 0;
-    watch_previous(state->root.previous);
+    watch_previous(state);
     apr_pool_cleanup_register(pconf, state, pconf_gone, apr_pool_cleanup_null);
     return tell_manager(state, s) == APR_SUCCESS ? OK : HTTP_INTERNAL_SERVER_ERROR;
 }
@@ -864,6 +970,7 @@ void fcgipm_guard_child_gone(void)
     /* All: it may have ended because it, or who had it in hand, wrote where it must not; and before the next
      * one is made. */
     fcgipm_children_bury(state->board, state->registry, state->children_fd, true);
+    tend_orphans(state);
     fcgipm_msg_send(state->requests[1], &look);
 }
 

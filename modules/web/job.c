@@ -285,7 +285,7 @@ static bool idempotent(const request_rec *r)
 static int retry_after(const job_t *job)
 {
     uint32_t pool = fcgipm_board_route(job->board, job->pool);
-    apr_time_t now = apr_time_now(), at;
+    apr_time_t now = fcgipm_clock_steady_us(), at;
 
     if (pool >= FCGIPM_POOLS_MAX) /* it has none yet */
         return 2;

@@ -4,9 +4,11 @@
 #include <apr_atomic.h>
 #include <apr_time.h>
 
+#include "core/clock.h"
+
 bool fcgipm_limit_allow(fcgipm_limit_t *limit, uint32_t pool, unsigned per_second, unsigned *dropped)
 {
-    apr_uint32_t now = (apr_uint32_t)apr_time_sec(apr_time_now());
+    apr_uint32_t now = (apr_uint32_t)apr_time_sec(fcgipm_clock_steady_us());
     apr_uint32_t *second = &limit->window[pool % FCGIPM_POOLS_MAX].second;
     apr_uint32_t *lines = &limit->window[pool % FCGIPM_POOLS_MAX].lines;
     apr_uint32_t *lost = &limit->window[pool % FCGIPM_POOLS_MAX].dropped;

@@ -38,7 +38,7 @@ apr_uint64_t fcgipm_reply_passed(const fcgipm_reply_t *reply);
 /* The client has left, or does not read: an answer whose end is the end of the connection must not seem whole
  * to it. */
 void fcgipm_reply_abandon(fcgipm_reply_t *reply);
-/* When fcgipm_reply_push is to be called without any event, apr_time_now() clock; INT64_MAX: never. */
+/* When fcgipm_reply_push is to be called without any event, fcgipm_clock_us() clock; INT64_MAX: never. */
 apr_int64_t fcgipm_reply_due_us(const fcgipm_reply_t *reply);
 /* The same for an answer that has come whole: until what is left goes with its end in fcgipm_reply_finish. */
 apr_status_t fcgipm_reply_deliver(fcgipm_reply_t *reply);

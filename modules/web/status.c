@@ -7,6 +7,7 @@
 #include <mod_status.h>
 #include <stdbool.h>
 #include <string.h>
+#include "core/clock.h"
 #include "core/log.h"
 #include "report/html.h"
 #include "report/json.h"
@@ -64,28 +65,33 @@ static int answer_unavailable(request_rec *r)
     return OK;
 }
 
+static fcgipm_view_now_t now(void)
+{
+    return (fcgipm_view_now_t){.steady_us = fcgipm_clock_steady_us(), .wall_us = fcgipm_clock_wall_us()};
+}
+
 static void write_page(request_rec *r, const fcgipm_board_t *board)
 {
     sink_t sink = {r, false};
-    int64_t now_us = apr_time_now();
+    fcgipm_view_now_t at = now();
 
     if (query_has(r->args, "json")) {
         set_headers(r, "application/json");
         if (!r->header_only)
-            fcgipm_json_write(board, now_us, sink_write, &sink);
+            fcgipm_json_write(board, at, sink_write, &sink);
     } else if (query_has(r->args, "openmetrics")) {
         set_headers(r, FCGIPM_METRICS_TYPE);
         if (!r->header_only)
-            fcgipm_metrics_write(board, now_us, sink_write, &sink);
+            fcgipm_metrics_write(board, at, sink_write, &sink);
     } else if (query_has(r->args, "auto")) {
         set_headers(r, "text/plain; charset=utf-8");
         if (!r->header_only)
-            fcgipm_text_write(board, now_us, sink_write, &sink);
+            fcgipm_text_write(board, at, sink_write, &sink);
     } else {
         set_headers(r, "text/html; charset=utf-8");
         apr_table_setn(r->headers_out, "Content-Security-Policy", PAGE_POLICY);
         if (!r->header_only)
-            fcgipm_html_write(board, now_us, sink_write, &sink);
+            fcgipm_html_write(board, at, sink_write, &sink);
     }
 }
 
@@ -121,8 +127,8 @@ int fcgipm_status_server_status(request_rec *r, int flags)
     if (!board)
         return DECLINED;
     if (flags & AP_STATUS_SHORT)
-        fcgipm_text_section(board, apr_time_now(), sink_write, &sink);
+        fcgipm_text_section(board, now(), sink_write, &sink);
     else
-        fcgipm_html_section(board, apr_time_now(), !(flags & AP_STATUS_NOTABLE), sink_write, &sink);
+        fcgipm_html_section(board, now(), !(flags & AP_STATUS_NOTABLE), sink_write, &sink);
     return OK;
 }

@@ -92,7 +92,8 @@ sub app_built {
     flock $lock, LOCK_EX;
     return $target if -e $target && (stat _)[9] > (stat $source)[9];
     my $command =
-        $name =~ /\.go$/
+        $name =~ /\.so\.c$/ ? "gcc -O1 -g -std=gnu11 -Wall -Wextra -Werror -shared -fPIC $source -o $target.new -ldl"
+        : $name =~ /\.go$/
         ? "GOCACHE=$dir/.gocache GO111MODULE=off go build -o $target.new $source"
         : "gcc -O1 -g -std=gnu11 -Wall -Wextra -Werror \$(apr-1-config --includes --cppflags) \$(apu-1-config --includes)"
         . " $source -o $target.new -lfcgi -lpthread \$(apu-1-config --link-ld) \$(apr-1-config --link-ld)";
@@ -101,6 +102,9 @@ sub app_built {
     rename "$target.new", $target;
     return $target;
 }
+
+# LD_PRELOAD for httpd with this library (NAME.so.c), behind what the sanitizers need.
+sub preload { my ($name) = @_; return join ':', grep { length } $ENV{FCGIPM_PRELOAD} // '', app_built($name) }
 
 # --- httpd ---
 

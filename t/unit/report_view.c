@@ -17,8 +17,14 @@
 #include "share/queue.h"
 #include "share/slot.h"
 
-#define NOW_US 1790000000000000ll
-#define S      1000000ull
+#define NOW_US    1790000000000000ll
+#define STEADY_US 400000000000ll /* since the machine was switched on */
+#define NOW                                                                                                  \
+    (fcgipm_view_now_t)                                                                                      \
+    {                                                                                                        \
+        .steady_us = STEADY_US, .wall_us = NOW_US                                                            \
+    }
+#define S 1000000ull
 
 /* ---- a page in memory, for the test only ---- */
 typedef struct page {
@@ -214,7 +220,7 @@ static void slot_make(fcgipm_board_t *board, uint32_t pool, uint32_t slot, fcgip
     fcgipm_atom_set(&row->places, board->pool[pool].geometry.concurrency);
     fcgipm_atom_set(&row->pid, pid);
     fcgipm_atom_set(&row->deaths, slot);
-    fcgipm_atom_set(&row->since_us, NOW_US - age * S);
+    fcgipm_atom_set(&row->since_us, STEADY_US - age * S);
     fcgipm_atom_set(&row->requests, requests);
 }
 
@@ -253,7 +259,8 @@ static void stat_make(fcgipm_board_t *board, uint32_t pool, uint64_t scale)
 static fcgipm_board_t *board_sample(void)
 {
     fcgipm_board_t *board = board_make();
-    fcgipm_atom_set(&board->started_us, NOW_US - 93784 * S);
+    fcgipm_atom_set(&board->started_us, STEADY_US - 93784 * S);
+    fcgipm_atom_set(&board->started_wall_us, NOW_US - 93784 * S);
     fcgipm_atom_set(&board->manager_pid, 4711);
     fcgipm_atom_set(&board->manager_starts, 2);
     fcgipm_atom_set(&board->config_generation, 3);
@@ -274,7 +281,7 @@ static fcgipm_board_t *board_sample(void)
     fcgipm_board_pool_t *shop =
         pool_make(board, 2, "shop-with-quite-a-long-name-in-production", FCGIPM_POOL_BACKOFF, 4, 1);
     fcgipm_atom_set(&shop->failures, 5);
-    fcgipm_atom_set(&shop->retry_us, NOW_US + 31 * S + 1);
+    fcgipm_atom_set(&shop->retry_us, STEADY_US + 31 * S + 1);
     slot_make(board, 2, 0, FCGIPM_SLOT_DEAD, 0, 29, 0);
     fcgipm_atom_set(&board->stat[shop->stat_row].count.start_failures, 5);
 
@@ -296,12 +303,12 @@ static fcgipm_board_t *board_sample(void)
     return board;
 }
 
-typedef void write_fn(const fcgipm_board_t *board, int64_t now_us, fcgipm_print_fn *out, void *ctx);
+typedef void write_fn(const fcgipm_board_t *board, fcgipm_view_now_t now, fcgipm_print_fn *out, void *ctx);
 
 static page_t page_make(write_fn *write, const fcgipm_board_t *board)
 {
     page_t page = {0};
-    write(board, NOW_US, page_write, &page);
+    write(board, NOW, page_write, &page);
     assert_non_null(page.data);
     assert_true(page.largest <= FCGIPM_PRINT_CAP);
     return page;
@@ -325,7 +332,7 @@ static void json_says_what_the_board_says(void **state)
     (void)state;
 
     assert_json(&page);
-    assert_true(has(&page, "\"started\":1789906216,\"now\":1790000000,"));
+    assert_true(has(&page, "\"started\":1789906216,\"now\":1790000000,\"uptime\":93784,"));
     assert_true(has(&page, "\"manager\":{\"pid\":4711,\"starts\":2,\"generation\":3}"));
     assert_true(
         has(&page, "\"name\":\"blog\",\"index\":0,\"state\":\"SERVING\",\"route\":0,\"external\":null"));
@@ -396,7 +403,7 @@ static void hostile_names_are_escaped(void **state)
     assert_true(has(&html, "&#34;&#39;&#62;&#60;script&#62;"));
     free(html.data);
     html = (page_t){0};
-    fcgipm_html_section(board, NOW_US, true, page_write, &html);
+    fcgipm_html_section(board, NOW, true, page_write, &html);
     assert_html(&html);
     assert_false(has(&html, "<script>"));
     free(json.data);
@@ -417,18 +424,46 @@ static void numbers_are_bounded(void **state)
     fcgipm_atom_set(&board->pool[0].state, 77);
     fcgipm_atom_set(&board->pool[2].retry_us, UINT64_MAX);
     fcgipm_atom_set(&board->started_us, UINT64_MAX);
+    fcgipm_atom_set(&board->started_wall_us, UINT64_MAX);
     fcgipm_atom_set(&slot->pid, UINT32_MAX);
     fcgipm_atom_set(&slot->since_us, UINT64_MAX);
     fcgipm_atom_set(&slot->requests, UINT64_MAX);
     page_t page = page_make(fcgipm_json_write, board);
     assert_json(&page);
-    assert_true(has(&page, "\"started\":0,"));
+    assert_true(has(&page, "\"started\":0,\"now\":1790000000,\"uptime\":0,"));
     assert_true(has(&page, "\"done\":9007199254740991,"));
     assert_true(has(&page, "\"state\":\"UNKNOWN\",\"route\":0,\"external\":null,\"slots\":8,\"ready\":8,"));
     assert_true(has(&page, "\"waiting\":7,"));
     assert_true(has(&page, "\"retry_s\":86400,"));
     assert_true(has(&page, "\"pid\":0,\"age_s\":0,\"requests\":9007199254740991,"));
     free(page.data);
+    munmap(board, sizeof *board);
+}
+
+/* A day back or forth: dates follow it, what lasts does not. */
+static void the_clock_is_set(void **state)
+{
+    fcgipm_board_t *board = board_sample();
+    fcgipm_view_now_t now = NOW;
+    (void)state;
+
+    for (int day = -2; day <= 2; day++) {
+        page_t page = {0};
+        char dates[80];
+
+        now.wall_us = NOW_US + day * 86400 * S;
+        fcgipm_json_write(board, now, page_write, &page);
+        snprintf(dates, sizeof dates, "\"started\":1789906216,\"now\":%lld,\"uptime\":93784,",
+                 1790000000ll + day * 86400ll);
+        assert_true(has(&page, dates));
+        assert_true(has(&page, "\"pid\":4800,\"age_s\":40,"));
+        assert_true(has(&page, "\"retry_s\":32"));
+        free(page.data);
+        page = (page_t){0};
+        fcgipm_html_write(board, now, page_write, &page);
+        assert_true(has(&page, "up 26 h 3 min"));
+        free(page.data);
+    }
     munmap(board, sizeof *board);
 }
 
@@ -515,10 +550,15 @@ static void html_is_well_formed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_says_what_the_board_says),      cmocka_unit_test(text_is_lines),
-        cmocka_unit_test(an_empty_board_has_pages_too),       cmocka_unit_test(html_is_well_formed),
-        cmocka_unit_test(hostile_names_are_escaped),          cmocka_unit_test(numbers_are_bounded),
-        cmocka_unit_test(overlapping_ranges_do_not_multiply), cmocka_unit_test(random_bytes_do_no_harm),
+        cmocka_unit_test(json_says_what_the_board_says),
+        cmocka_unit_test(text_is_lines),
+        cmocka_unit_test(an_empty_board_has_pages_too),
+        cmocka_unit_test(html_is_well_formed),
+        cmocka_unit_test(hostile_names_are_escaped),
+        cmocka_unit_test(numbers_are_bounded),
+        cmocka_unit_test(the_clock_is_set),
+        cmocka_unit_test(overlapping_ranges_do_not_multiply),
+        cmocka_unit_test(random_bytes_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
