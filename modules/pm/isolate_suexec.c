@@ -10,7 +10,6 @@
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <apr_strings.h>
 
@@ -42,15 +41,12 @@ static apr_status_t prepare(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s,
 /* Limits and walls go through suexec, as its own process becomes the application's. */
 static int enter(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
 {
-    if (cell->drop && setgroups(0, NULL) < 0)
-        return fcgipm_step_failed(step, errno, "change of user");
+    if (cell->drop && fcgipm_jail_groups(NULL, 0, step) < 0)
+        return -1;
     if (fcgipm_mounts_enter(cell->setting, step) < 0)
         return -1;
-    if (cell->drop &&
-        (setresgid(cell->gid, cell->gid, cell->gid) < 0 || setresuid(cell->uid, cell->uid, cell->uid) < 0))
-        return fcgipm_step_failed(step, errno, "change of user");
-    if (cell->drop && (setuid(0) == 0 || setgid(0) == 0))
-        return fcgipm_step_failed(step, EPERM, "change of user");
+    if (cell->drop && fcgipm_jail_become(cell, step) < 0)
+        return -1;
     return 0;
 }
 
