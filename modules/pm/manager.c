@@ -84,13 +84,18 @@ static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
     }
 }
 
+static bool same(const fcgipm_jail_cell_t *a, const fcgipm_jail_cell_t *b)
+{
+    return a->uid == b->uid && a->gid == b->gid;
+}
+
 /* Names stay and their numbers change: User, Group, or an account that was made anew. A user that is no
  * longer allowed (FcgiMinUid) starts nothing more; the next start says so. */
 static void look_up_again(fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
     fcgipm_jail_host_t host = fcgipm_manager_host(m);
-    fcgipm_jail_cell_t cell = {0};
+    fcgipm_jail_cell_t cell = {0}, person = {0};
     fcgipm_fault_t fault;
     apr_status_t rv;
 
@@ -99,7 +104,10 @@ static void look_up_again(fcgipm_app_t *app)
     rv = app->plan.jail->prepare(&cell, app->setting, &host, &fault);
     if (APR_STATUS_IS_EACCES(rv))
         app->plan_ok = false;
-    if (rv != APR_SUCCESS || (cell.uid == app->plan.cell.uid && cell.gid == app->plan.cell.gid))
+    if (rv != APR_SUCCESS)
+        return;
+    fcgipm_spawn_person(&person, app->setting, &host, &fault);
+    if (same(&cell, &app->plan.cell) && same(&person, &app->plan.person))
         return;
     app->plan_ok = false;
     fcgipm_refresh_restart(app, "its user has another number now");
