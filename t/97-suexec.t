@@ -89,4 +89,25 @@ subtest 'its user gets another number' => sub {
     $h->stop;
     system "userdel $name 2>/dev/null";
 };
+subtest 'the root that suexec looks below' => sub {
+    my $name = "fcgipmr$$";
+    my $mine = "$dir/home";
+    mkdir $mine;
+    plan skip_all => 'needs useradd' if system('useradd', '--system', '--no-create-home', '--home-dir', $mine, '--shell', '/usr/sbin/nologin', '--gid', $gid, $name);
+    copy($actor, "$mine/app.fcgi") or die $!;
+    chown scalar(getpwnam $name), $gid, $mine, "$mine/app.fcgi";
+    chmod 0755, $mine, "$mine/app.fcgi";
+    my %root = (auto => '', server => ' root=Server', user => ' root=User');
+    my $h = Fcgipm->httpd(modules => ['suexec'], expect_log => [qr/FPM031[67]/, qr/FPM0302.*suexec/, qr/FPM060\d/], conf => join '', "FcgiMinUid 1\nFcgiMinGid 1\n",
+        map { "<FcgiServer $_>\n    FcgiCommand $mine/app.fcgi\n    FcgiUser $name $group\n    FcgiSuexec On$root{$_}\n    FcgiProcesses 1\n</FcgiServer>\n<Location \"/$_\">\n    FcgiPass $_\n</Location>\n" } sort keys %root);
+    is $h->get('/server')->{status}, 200, 'a program in a home that is below the document root: root=Server';
+    for my $pool ('auto', 'user') {
+        ok $h->wait_log(qr/FPM0316: pool $pool .*exited with code (?:112|114) .*suexec refuses it/, 5), "$pool: it is not in the user's directory for the web";
+    }
+    $h->stop;
+    system "userdel $name 2>/dev/null";
+    my ($status, $said) = Fcgipm->configtest(conf => "<FcgiServer x>\n    FcgiCommand $actor\n    FcgiSuexec root=Server\n</FcgiServer>\n");
+    isnt $status, 0, 'root= without suexec is refused';
+    like $said, qr/FcgiSuexec root=: without suexec it means nothing; write FcgiSuexec On root=/, 'and says so';
+};
 done_testing;

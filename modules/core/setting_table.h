@@ -42,6 +42,10 @@
       "without one, that of SuexecUserGroup. suexec leaves few variables of the environment: FcgiEnv and "   \
       "FcgiPassEnv can set only those that it knows, such as TZ and names that begin with HTTP_. The "       \
       "directory is always the program's.")                                                                  \
+    X("FcgiSuexec", "root", CHOICE, suexec_root, 0, 2, "Auto", "Auto|Server|User", "root=Auto|Server|User",  \
+      1,                                                                                                     \
+      "Below what suexec wants the program: Server: its document root; User: the user's directory for the "  \
+      "web; Auto: that for a program below the user's home, else its document root.")                        \
     X("FcgiUserFrom", NULL, CHOICE, user_from, 0, 4, NULL, "FcgiUser|Owner|SuexecUserGroup|Path|Server",     \
       "Owner | SuexecUserGroup | Path | Server", 1,                                                          \
       "In <FcgiServerTemplate> only, and needed there: whom the processes run as; each user has a pool of "  \

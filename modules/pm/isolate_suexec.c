@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include <apr_strings.h>
@@ -50,15 +51,21 @@ static int enter(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
     return 0;
 }
 
-/* A program below its user's home is asked for as ~user, for which suexec has another root. */
-static const char *user_of(const fcgipm_setting_t *s, const char *program, apr_pool_t *pool)
+static bool below_home(const char *user, const char *program)
 {
-    const struct passwd *pw = getpwnam(s->user);
+    const struct passwd *pw = getpwnam(user);
     size_t len = pw && pw->pw_dir ? strlen(pw->pw_dir) : 0;
 
-    if (len > 1 && !strncmp(program, pw->pw_dir, len) && program[len] == '/')
-        return apr_pstrcat(pool, "~", s->user, NULL);
-    return s->user;
+    return len > 1 && !strncmp(program, pw->pw_dir, len) && program[len] == '/';
+}
+
+/* ~user: the one for which suexec has another root. */
+static const char *user_of(const fcgipm_setting_t *s, const char *program, apr_pool_t *pool)
+{
+    bool tilde = s->suexec_root == FCGIPM_SUEXEC_ROOT_AUTO ? below_home(s->user, program)
+                                                           : s->suexec_root == FCGIPM_SUEXEC_ROOT_USER;
+
+    return tilde ? apr_pstrcat(pool, "~", s->user, NULL) : s->user;
 }
 
 static const char *group_of(const fcgipm_setting_t *s, apr_pool_t *pool)
