@@ -123,8 +123,10 @@
       "their rights. / is everything but FcgiPrivateTmp. May be repeated. Needs what FcgiPrivateTmp "        \
       "needs, and Linux 5.12.")                                                                              \
     X("FcgiInaccessiblePaths", NULL, LIST, inaccessible, 0, 0, NULL, NULL, "/path ...", 1,                   \
-      "Directories whose contents the processes do not see. May be repeated. Needs what FcgiPrivateTmp "     \
-      "needs.")                                                                                              \
+      "Directories whose contents the processes do not see, and files and sockets that they cannot open, "   \
+      "whatever their rights. A file that is replaced later (a new one renamed over it, as editors do) is "  \
+      "open again to processes that run: close its directory where that happens. May be repeated. Needs "    \
+      "what FcgiPrivateTmp needs.")                                                                          \
     X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME [value]", 1,                                       \
       "A variable in the processes' environment; may be repeated. Nothing of httpd's own environment gets "  \
       "there without FcgiPassEnv. Unless said otherwise PATH is /usr/local/bin:/usr/bin:/bin, and "          \
