@@ -52,7 +52,7 @@ static bool named_by(const fcgipm_world_t *world, const fcgipm_app_t *app)
     return false;
 }
 
-/* The parent has found its old row in use, and we may have forgotten the pool just then. */
+/* It has arrived. (A pool that was forgotten between: the row is as it was.) */
 static void keep_row(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
 {
     fcgipm_registry_pool_t *row = &m->registry->pool[p->index];
@@ -61,7 +61,7 @@ static void keep_row(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
     row->key = p->key;
     row->fingerprint = p->fingerprint;
     row->geometry = p->geometry;
-    fcgipm_atom_set(&row->used, 1);
+    fcgipm_atom_set(&row->used, FCGIPM_ROW_USED);
 }
 
 static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
@@ -126,6 +126,7 @@ void fcgipm_manager_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
 {
     bool other_group = m->gid != world->gid;
 
+    m->generation = world->generation;
     m->uid = world->uid;
     m->gid = world->gid;
     m->min_uid = world->global.min_uid;
