@@ -164,19 +164,23 @@ static void flood(long s)
     _exit(0);
 }
 
-/* Every other one leaves the session; none hears TERM, nor waits for what it has forked. Those of a full
- * house make room now and then, so that there is never an end of forking. */
+/* Every other one leaves the session; none hears TERM, nor waits for what it has forked. All but the first
+ * make room now and then in a full house, so that there is never an end of forking. */
 static _Noreturn void explode(time_t end)
 {
+    int first = 1;
+
     prctl(PR_SET_NAME, "hostile-bomb");
     for (unsigned n = 0; time(NULL) < end; n++) {
         pid_t pid = fork();
 
+        if (pid == 0)
+            first = 0;
         if (pid == 0 && n % 2)
             setsid();
-        else if (pid < 0 && n % 8 == 7)
+        if (pid < 0 && n % 8 == 7 && !first)
             _exit(0);
-        else if (pid < 0)
+        if (pid < 0)
             sleep_ms(1);
     }
     _exit(0);
