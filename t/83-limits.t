@@ -172,13 +172,21 @@ SKIP: {
     system('mount', '-t', 'tmpfs', '-o', 'size=1m,mode=777', 'fcgipm-test', "$top/ro/below") == 0 or BAIL_OUT('mount');
     my $before = Fcgipm::proc_file($$, 'mountinfo');
     my $mark = "fcgipm-private-$$";
+    my $put = sub { open my $f, '>', $_[0] or die "$_[0]: $!"; print {$f} "$_[1]\n"; close $f; chown $uid, $gid, $_[0] };
+    $put->("$top/rw/$_", $_) for qw(key other);
+    $put->("$top/jail/data/key", 'key');
+    $put->("/tmp/fcgipm-host-$$", 'host');
+    symlink 'other', "$top/rw/link";
+    system 'mkfifo', "$top/rw/fifo";
+    chown $uid, $gid, "$top/rw/fifo";
     $h = Fcgipm->httpd(conf => block('a', 'FcgiPrivateTmp On 1M', "FcgiReadOnlyPaths $top/ro /etc", "FcgiInaccessiblePaths $top/secret")
             . block('b', 'FcgiPrivateTmp On')
             . block('c')
-            . block('sealed', "FcgiRoot $top/jail", 'FcgiCommand /bin/walls', 'FcgiReadOnlyPaths /', 'FcgiPrivateTmp On 2M')
+            . block('sealed', "FcgiRoot $top/jail", 'FcgiCommand /bin/walls', 'FcgiReadOnlyPaths /', 'FcgiPrivateTmp On 2M', 'FcgiInaccessiblePaths /data/key')
+            . block('files', "FcgiInaccessiblePaths $top/rw/key $top/rw/link $top/rw/fifo $top/secret /etc/hostname", "FcgiReadOnlyPaths $top/rw")
             . block('stone', 'FcgiReadOnlyPaths /', 'FcgiPrivateTmp On'));
-    wait_for { 5 == (() = $h->workers) } 10, 'they run';
-    is $h->get("/$_")->{status}, 200, "$_ serves" for qw(a b c sealed stone);
+    wait_for { 6 == (() = $h->workers) } 10, 'they run';
+    is $h->get("/$_")->{status}, 200, "$_ serves" for qw(a b c sealed stone files);
     is ask($h, '/a?ls=/tmp'), '', 'FcgiPrivateTmp: an empty /tmp';
     is ask($h, "/a?fill=/tmp/$mark:10"), "wrote 10\n", 'it is written';
     is ask($h, '/a?ls=/tmp'), "$mark\n", 'and read by its process';
@@ -194,6 +202,17 @@ SKIP: {
     like ask($h, "/a?ls=$top/secret"), qr/^scandir: Permission denied/, 'FcgiInaccessiblePaths: nothing is seen';
     like ask($h, "/a?cat=$top/secret/file"), qr/^open: Permission denied/, 'by its name as well';
     is ask($h, "/c?ls=$top/secret"), "file\n", 'others see it';
+    # Not only directories: each its user's own, so that nothing but the wall holds him. /link leads to /other.
+    for my $path ("$top/rw/key", "$top/rw/link", "$top/rw/other", "$top/rw/fifo", '/etc/hostname') {
+        like ask($h, "/files?cat=$path"), qr/^open: Permission denied/, "a file that is closed: $path";
+        like ask($h, "/files?fill=$path:1"), qr/^open: (?:Permission denied|Read-only file system)/, 'also for writing';
+    }
+    like ask($h, "/files?ls=$top/secret"), qr/^scandir: Permission denied/, 'and a directory beside them';
+    is ask($h, "/files?ls=$top/rw"), ask($h, "/c?ls=$top/rw"), 'they are still to be seen';
+    is ask($h, "/c?cat=$top/rw/key"), "key\n", 'others read them';
+    is ask($h, '/c?cat=/tmp/fcgipm-host-' . $$), "host\n", 'the /tmp of the system is as it was';
+    is ask($h, '/files?cat=/tmp/fcgipm-host-' . $$), "host\n", 'for whom it closes files as well';
+    like ask($h, '/sealed?cat=/data/key'), qr/^open: Permission denied/, 'a file in a root directory';
     is ask($h, '/sealed?ls=/'), "bin\ndata\ntmp\n", 'in a root directory';
     like ask($h, '/sealed?fill=/data/x:1'), qr/^open: Read-only file system/, 'all of it read-only';
     is ask($h, '/sealed?fill=/tmp/x:1'), "wrote 1\n", 'but its /tmp';
@@ -206,6 +225,7 @@ SKIP: {
     wait_for { my ($next) = $h->workers('a'); $next && $next != $one && $h->get('/a')->{status} == 200 } 10, 'its successor';
     $h->{expect_log} = [qr/FPM0315/];
     is ask($h, '/a?ls=/tmp'), '', 'begins with an empty one';
+    unlink "/tmp/fcgipm-host-$$";
     # What the system unmounts is free, though processes of ours live.
     is system("umount $top/ro/below"), 0, 'the system unmounts something';
     SKIP: {
@@ -331,7 +351,8 @@ SKIP: {
     skip 'this kernel or container allows no mount namespace', 6 if !$mounts;
     bad 'a path that is not there', ['FcgiReadOnlyPaths /nowhere/at/all'], qr{a process would not start: FcgiReadOnlyPaths /nowhere/at/all failed: No such file};
     bad 'all there is', ['FcgiInaccessiblePaths /.'], qr{FcgiInaccessiblePaths /\.: that is all there is};
-    bad 'a file to be hidden', ['FcgiInaccessiblePaths /etc/passwd'], qr{FcgiInaccessiblePaths /etc/passwd \(only directories can be closed\) failed};
+    bad 'a hidden path that is not there', ['FcgiInaccessiblePaths /etc/passwd /nowhere'], qr{a process would not start: FcgiInaccessiblePaths /nowhere failed: No such file};
+    good 'a file to be hidden', "FcgiInaccessiblePaths $top/secret/file";
 }
 # A root that may not do everything, as in a container: what it cannot set is refused, and never left out.
 sub held {

@@ -205,27 +205,64 @@ $h->stop;
 
 # --- SuexecUserGroup ---
 SKIP: {
-    skip 'needs root and mod_suexec', 8 if $> || !-e "$modules/mod_suexec.so" || !-u '/usr/lib/apache2/suexec' && !-e '/usr/lib/apache2/suexec';
-    $h = Fcgipm->httpd(modules => ['suexec'], expect_log => [qr/FPM0693/, qr/AH01232/], conf => <<"EOC");
+    my $suexec = '/usr/lib/apache2/suexec';
+    skip 'needs root and mod_suexec', 20 if $> || !-e "$modules/mod_suexec.so" || !-u $suexec;
+    my ($root) = `$suexec -V 2>&1` =~ /AP_DOC_ROOT="(.*)"/;
+    if (!$root && open my $f, '<', '/etc/apache2/suexec/www-data') { chomp($root = <$f>) }
+    skip 'suexec has no document root', 20 unless $root && -d $root;
+    my ($uid, $gid) = (getpwnam 'nobody')[2, 3];
+    my $www = (getpwnam 'www-data')[2];
+    my $user = sub { return Fcgipm::proc_file($_[0] // 0, 'status') =~ /^Uid:\s+(\d+)\s/m ? $1 : -1 };
+    # As with mod_fcgid: the program belongs to the user and lies below suexec's document root.
+    my $web = File::Temp::tempdir("$root/fcgipm-XXXXXX", CLEANUP => 1);
+    system 'cp', $actor, "$web/$_" for qw(wrapper.fcgi static.fcgi);
+    chown $uid, $gid, $web, map { "$web/$_" } qw(wrapper.fcgi static.fcgi);
+    chmod 0755, $web, map { "$web/$_" } qw(wrapper.fcgi static.fcgi);
+    my $conf = <<"EOC";
 FcgiCompat On
-AddHandler fcgid-script .fcgi .x
+AddHandler fcgid-script .fcgi .x .y
 <Directory "\@ROOT\@/htdocs">
     Options +ExecCGI
 </Directory>
 FcgidWrapper $actor .x
+FcgidWrapper $actor .y
+FcgidInitialEnv HTTP_KEPT 1
+FcgidInitialEnv DROPPED 1
+FastCgiWrapper On
 <VirtualHost *:\@PORT\@>
     ServerName first
-    SuexecUserGroup nobody #65534
+    SuexecUserGroup nobody #$gid
+    FcgidWrapper $web/wrapper.fcgi .x
+    FastCgiServer $web/static.fcgi -processes 1
 </VirtualHost>
 <VirtualHost *:\@PORT\@>
     ServerName second
 </VirtualHost>
+<VirtualHost *:\@PORT\@>
+    ServerName third
+    Alias "/static.fcgi" "$web/static.fcgi"
+    <Location "/static.fcgi">
+        SetHandler fastcgi-script
+        Options +ExecCGI
+        Require all granted
+    </Location>
+    SuexecUserGroup nobody #$gid
+    FastCgiServer $web/static.fcgi -processes 1
+</VirtualHost>
 EOC
-    system 'cp', $actor, $h->root . "/htdocs/app.$_" for qw(fcgi x);
-    my ($pid) = $h->get('/app.x')->{body} =~ /pid (\d+)/;
-    like Fcgipm::proc_file($pid // 0, 'status'), qr/^Uid:\s+@{[(getpwnam 'nobody')[2]]}\s/m, 'a wrapper runs as SuexecUserGroup';
-    ($pid) = $h->raw("GET /app.x HTTP/1.1\r\nHost: second\r\nConnection: close\r\n\r\n") =~ /pid (\d+)/;
-    like Fcgipm::proc_file($pid // 0, 'status'), qr/^Uid:\s+@{[(getpwnam 'www-data')[2]]}\s/m, 'and in a virtual host without it as httpd\'s user';
+    my $prepare = sub { system 'cp', $actor, $h->root . "/htdocs/app.$_" for qw(fcgi x y) };
+    my $of = sub { my ($host, $path) = @_; my ($pid) = $h->raw("GET $path HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n") =~ /pid (\d+)/; return $pid };
+    $h = Fcgipm->httpd(modules => ['suexec'], expect_log => [qr/FPM0693/, qr/AH01232/, qr/FPM0302.*suexec/, qr/FPM031[67]/, qr/FPM060\d/], conf => $conf);
+    $prepare->();
+    my $pid = $of->('first', '/app.x');
+    is $user->($pid), $uid, 'a wrapper runs as SuexecUserGroup';
+    my $env = Fcgipm::proc_file($pid // 0, 'environ');
+    like $env, qr/(?:^|\0)HTTP_KEPT=1\0/, 'through suexec, which lets some variables through';
+    unlike $env, qr/DROPPED|(?:^|\0)FCGIPM_POOL/, 'and others not';
+    is $user->($of->('third', '/static.fcgi')), $uid, 'FastCgiWrapper On: so does an application of mod_fastcgi';
+    is $user->($of->('second', '/app.x')), $www, 'and in a virtual host without it as httpd\'s user';
+    ok !$of->('first', '/app.y'), 'a program that suexec refuses does not run';
+    ok $h->wait_log(qr/FPM0316: pool fcgid\S* .*exited with code 114 .*suexec refuses it: the program is not below its document root/, 5), 'and the log says why';
     is $h->get('/app.fcgi')->{status}, 500, 'a script that would run as httpd\'s user does not';
     ok $h->log_has(qr/FPM0693.*SuexecUserGroup says uid/), 'and the log says why';
     $h->stop;

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # An application that has been taken over (t/apps/hostile.c): what it floods is bounded, what it tries against others
-# fails, what it forks and hides is ended with it, its neighbour is served exactly all the while. And what lies in the way
-# of the runtime directory's files at the start is never followed. (Hostile answers: t/44-answers.t, t/46-wire.t; what a
+# fails, what it forks and hides is ended with it, its neighbour is served exactly all the while. So it is while it forks
+# without end within FcgiLimit procs=, and while it takes requests and never reads them. And what lies in the way of the
+# runtime directory's files at the start is never followed. (Hostile answers: t/44-answers.t, t/46-wire.t; what a
 # process inherits: t/65-shut-in.t; deaf to TERM: t/63-stop.t.)
 use strict;
 use warnings;
@@ -126,6 +127,146 @@ subtest 'who got away' => sub {
     is join(' ', strays()), '', 'and nothing is left';
 };
 $h->stop if $h->pid;
+
+# --- a fork bomb ---
+# With a user of its own, as the kernel counts all processes of a user; and again where there are control groups.
+my $bomber = "fcgipmb$$";
+my $tester = $$;
+END { my $status = $?; system "userdel $bomber 2>/dev/null" if $$ == $tester && !$>; $? = $status }
+SKIP: {
+    skip 'needs root', 1 if $>;
+    skip 'needs useradd', 1 if system('useradd', '--system', '--no-create-home', '--shell', '/usr/sbin/nologin', $bomber);
+    my $uid = getpwnam $bomber;
+    my $most = 40;
+    my $of_user = sub { return grep { Fcgipm::proc_file($_, 'status') =~ /^Uid:\s+$uid\s/m } map { m{/proc/(\d+)} } glob '/proc/[0-9]*' };
+    my $bombs = sub { return grep { Fcgipm::proc_file($_, 'comm') eq "hostile-bomb\n" && Fcgipm::alive($_) } $of_user->() };
+    $h = Fcgipm->httpd(expect_log => [qr/FPM031[58]/, qr/FPM0301/], conf => "FcgiMinUid 1\nFcgiMinGid 1\n" . <<"EOC");
+<FcgiServer bomb>
+    FcgiCommand $hostile
+    FcgiUser $bomber
+    FcgiProcesses 1
+    FcgiLimit procs=$most
+    FcgiTimeout stop=1s
+</FcgiServer>
+<FcgiServer neighbour>
+    FcgiCommand $actor
+    FcgiUser daemon daemon
+    FcgiProcesses 2
+</FcgiServer>
+<FcgiServer forks>
+    FcgiCommand $actor
+    FcgiUser nobody nogroup
+    FcgiProcesses 1
+</FcgiServer>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
+@{[map { qq{<Location "/$_">\n    FcgiPass $_\n</Location>\n} } qw(bomb neighbour forks)]}
+EOC
+    wait_for { ready('bomb') && ready('neighbour') == 2 && ready('forks') } 10, 'they run';
+    for my $how ('its restart', 'its death', 'the stop of httpd') {
+        subtest "a fork bomb, and $how" => sub {
+            my ($old) = $h->workers('bomb');
+            meanwhile(3, sub {
+                is $h->get('/bomb?do=bomb')->{body}, "hello from bomb\n", 'it goes off';
+                my $seen = 0;
+                wait_for { $seen = () = $of_user->(); $seen > $most * 3 / 4 } 10, 'its user comes near its limit' or diag "$seen processes: ", map { "$_ " . Fcgipm::proc_file($_, 'stat') } $of_user->();
+                for (1 .. 5) {
+                    my $now = () = $of_user->();
+                    $seen = $now if $now > $seen;
+                    like $h->get('/forks?fork=1')->{body}, qr/^\d+$/m, 'another user can fork';
+                }
+                cmp_ok $seen, '<=', $most, 'and never goes beyond';
+                is $h->get('/bomb')->{body}, "hello from bomb\n", 'it serves';
+            });
+            if ($how eq 'its restart') {
+                my ($status, $said) = $h->ctl('restart', 'bomb', '--timeout=15');
+                is $status, 0, 'restart' or diag $said;
+            } elsif ($how eq 'its death') {
+                kill KILL => $old;
+            } else {
+                my $begin = time;
+                $h->stop;
+                cmp_ok time - $begin, '<', 14, 'in time';
+                is join(' ', $of_user->()), '', 'and nothing of its user is left';
+                return;
+            }
+            wait_for { !Fcgipm::alive($old) && (my ($new) = $h->workers('bomb')) } 5, 'another process';
+            wait_for { !$bombs->() } 5, 'nothing of it is left' or diag join ' ', $bombs->();
+            wait_for { ($h->get('/bomb')->{body} // '') eq "hello from bomb\n" } 5, 'which serves';
+        };
+    }
+    $h->stop if $h->pid;
+}
+
+# --- it never reads ---
+for my $async ('Off', 'Auto') {
+    $h = Fcgipm->httpd(async => $async, expect_log => [qr/FPM060[01]/, qr/FPM0613/, qr/FPM031[58]/, qr/FPM067[79]/, qr/FPM0616/], conf => <<"EOC");
+<FcgiServer deaf>
+    FcgiCommand $hostile deaf
+${evil}    FcgiProcesses 2
+    FcgiTimeout read=1s queue=1s stop=1s
+    FcgiQueue threads=6
+</FcgiServer>
+<FcgiServer direct>
+    FcgiCommand $hostile deaf
+${evil}    FcgiProcesses 1
+    FcgiTimeout read=1s queue=1s stop=1s
+    FcgiRequestBuffering Off
+</FcgiServer>
+<FcgiServer neighbour>
+    FcgiCommand $actor
+    FcgiProcesses 2
+</FcgiServer>
+ExtendedStatus On
+<Location "/server">
+    SetHandler server-status
+</Location>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
+@{[map { qq{<Location "/$_">\n    FcgiPass $_\n</Location>\n} } qw(deaf direct neighbour)]}
+EOC
+    wait_for { ready('deaf') == 2 && ready('direct') == 1 && ready('neighbour') == 2 } 10, 'they run';
+    my $body = 'b' x 8_000_000;    # more than any socket takes
+    for my $pool (qw(deaf direct)) {
+        subtest "it never reads, FcgiAsync $async: a large body for $pool" => sub {
+            my ($one) = map { $_ => 1 } $h->workers($pool);
+            my $lines = () = $h->log =~ /FPM06\d\d: pool $pool /g;
+            my $r = $h->request(POST => "/$pool", body => $body, timeout => 15);
+            is $r->{status}, 504, 'Gateway Timeout' or diag explain [@$r{qw(status reason error)}];
+            cmp_ok $r->{ms}, '>=', 900, 'after the time configured';
+            cmp_ok $r->{ms}, '<', 5000, 'and not much later';
+            like $h->log, qr/FPM0613: pool $pool slot \d pid \d+: .*\(FcgiTimeout read=\); answered 504 and the process is replaced/, 'the log has pool, pid and reason';
+            is +(() = $h->log =~ /FPM06\d\d: pool $pool /g) - $lines, 1, 'in one line';
+        };
+    }
+    subtest "it never reads, FcgiAsync $async: many requests" => sub {
+        my $before = () = $h->log =~ /FPM0613: pool deaf /g;
+        wait_for { ready('deaf') == 2 } 10, 'it is there again';
+        my ($answers, $most, $late) = ('', 0, 0);
+        meanwhile(4, sub {
+            my @joins = map { my $method = $_;
+                $h->load(path => '/deaf', method => $method, clients => 20, requests => 40, background => 1, options => {timeout => 15, $method eq 'POST' ? (body => substr $body, 0, 500_000) : ()},
+                    check => sub { $_[0]{status} =~ /^50[34]$/ && $_[0]{complete} && $_[0]{ms} < 8000 }) } 'GET', 'POST';
+            for (1 .. 15) {
+                my ($busy) = $h->get('/server?auto')->{body} =~ /^BusyWorkers: (\d+)/m;
+                $most = $busy if $busy > $most;
+                sleep 0.1;
+            }
+            for (@joins) {
+                my $sum = $_->();
+                is $sum->{ok}, $sum->{sent}, "each of $sum->{sent} is answered 504 or 503 in time" or diag explain $sum;
+            }
+        });
+        # Of 43: FcgiQueue threads=, the neighbour's two, who asks; and some that are just being refused.
+        cmp_ok $most, '<', 32, "httpd's threads that are busy: $most";
+        my @lines = $h->log =~ /FPM0613: (pool deaf .*)/g;
+        cmp_ok @lines - $before, '>', 1, 'some have hung';
+        is scalar(grep { !/^pool deaf slot \d pid \d+: .*\(FcgiTimeout \w+=\); answered 504 and the process is replaced/ } @lines), 0, 'each has its line with pid and reason' or diag join "\n", @lines;
+    };
+    $h->stop;
+}
 
 # --- what lies in the way ---
 SKIP: {

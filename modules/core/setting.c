@@ -442,6 +442,8 @@ static const char *check_walls(const fcgipm_setting_t *s, apr_pool_t *pool)
     if (s->root && s->ready == FCGIPM_READY_NOTIFY)
         return "FcgiReady Notify: NOTIFY_SOCKET lies outside of FcgiRoot; write FcgiReady Auto, or a "
                "FcgiProbe";
+    if (!s->suexec && s->suexec_root != FCGIPM_SUEXEC_ROOT_AUTO)
+        return "FcgiSuexec root=: without suexec it means nothing; write FcgiSuexec On root=...";
     if (s->suexec && strcasecmp(s->suexec, "Off") && (s->root || s->no_new_privs))
         return apr_psprintf(
             pool,

@@ -33,6 +33,7 @@ typedef struct fcgipm_setting {
     const char *connect;         /* canonical address, NULL when spawned */
     const char *user, *group;    /* NULL = httpd's User and Group */
     const char *suexec;          /* the program to become the user through, NULL = we do it ourselves */
+    uint32_t suexec_root;        /* fcgipm_suexec_root_t */
     uint32_t user_from;          /* fcgipm_user_from_t; not 0: a template, whose pools appear on demand */
     const char *user_path;       /* PATH: "/home/%{user}/www" */
     const char *user_below;      /* OWNER: the files lie there */
@@ -91,6 +92,12 @@ typedef enum fcgipm_user_from {
     FCGIPM_USER_PATH,   /* a name in the file's path */
     FCGIPM_USER_HTTPD   /* httpd's own */
 } fcgipm_user_from_t;
+/* Below what suexec wants the program. */
+typedef enum fcgipm_suexec_root {
+    FCGIPM_SUEXEC_ROOT_AUTO,   /* the user's directory for a program in his home, else suexec's own root */
+    FCGIPM_SUEXEC_ROOT_SERVER, /* suexec's own root */
+    FCGIPM_SUEXEC_ROOT_USER    /* the user's directory for the web */
+} fcgipm_suexec_root_t;
 typedef enum fcgipm_measure { FCGIPM_MEASURE_PSS, FCGIPM_MEASURE_RSS } fcgipm_measure_t;
 typedef enum fcgipm_ready_kind {
     FCGIPM_READY_AUTO,   /* it takes our question from its socket, whatever it says to it */

@@ -44,6 +44,10 @@
       "without one, that of SuexecUserGroup. suexec leaves few variables of the environment: FcgiEnv and "   \
       "FcgiPassEnv can set only those that it knows, such as TZ and names that begin with HTTP_. The "       \
       "directory is always the program's.")                                                                  \
+    X("FcgiSuexec", "root", CHOICE, suexec_root, 0, 2, "Auto", "Auto|Server|User", "root=Auto|Server|User",  \
+      1,                                                                                                     \
+      "Below what suexec wants the program: Server: its document root; User: the user's directory for the "  \
+      "web; Auto: that for a program below the user's home, else its document root.")                        \
     X("FcgiUserFrom", NULL, CHOICE, user_from, 0, 4, NULL, "FcgiUser|Owner|SuexecUserGroup|Path|Server",     \
       "Owner | SuexecUserGroup | Path | Server", 1,                                                          \
       "In <FcgiServerTemplate> only, and needed there: whom the processes run as; each user has a pool of "  \
@@ -123,10 +127,11 @@
       "it, "                                                                                                 \
       "and it is open to the next process.")                                                                 \
     X("FcgiInaccessiblePaths", NULL, LIST, inaccessible, 0, 0, NULL, NULL, "/path ...", 1,                   \
-      "Directories whose contents the processes do not see. May be repeated. Needs what FcgiPrivateTmp "     \
-      "needs. Not for what lies in a directory of the processes' own user: he can rename it, and it is "     \
-      "open "                                                                                                \
-      "to the next process.")                                                                                \
+      "Directories whose contents the processes do not see, and files and sockets that they cannot open, "   \
+      "whatever their rights. A file that is replaced later (a new one renamed over it, as editors do) is "  \
+      "open again to processes that run: close its directory where that happens. May be repeated. Needs "    \
+      "what FcgiPrivateTmp needs. Not for what lies in a directory of the processes' own user: he can "      \
+      "rename it, and it is open to the next process.")                                                      \
     X("FcgiEnv", NULL, LIST, env, 0, 0, NULL, NULL, "NAME [value]", 1,                                       \
       "A variable in the processes' environment; may be repeated. Nothing of httpd's own environment gets "  \
       "there without FcgiPassEnv. Unless said otherwise PATH is /usr/local/bin:/usr/bin:/bin, and "          \

@@ -1158,6 +1158,8 @@ apr_status_t fcgipm_link_create(fcgipm_link_t **out, const fcgipm_link_env_t *en
     fcgipm_wake_register(env->wake_fds, env->wake_count);
     link->env.runtime_dir = link->runtime_dir = strdup(env->runtime_dir ? env->runtime_dir : "");
     link->child = fcgipm_children_claim(env->board, env->children_fd, getpid());
+    if (link->child != FCGIPM_NO_CHILD)
+        fcgipm_atom_set(&env->board->child[link->child].generation, env->generation);
     link->wake_fd = link->child < env->wake_count ? env->wake_fds[link->child] : -1;
     link->epoll_fd = link->command_fd = -1;
     link->waiting =

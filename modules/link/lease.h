@@ -30,6 +30,7 @@ typedef struct fcgipm_link_env {
     int children_fd;     /* the locks of the children's rows (share/children.h), -1: none */
     const int *wake_fds; /* a bell per child index (share/wake.h), made by the parent */
     unsigned wake_count;
+    uint32_t generation; /* of the configuration that this child has */
     const char *runtime_dir;
 } fcgipm_link_env_t;
 

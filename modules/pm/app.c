@@ -17,7 +17,8 @@
 #define SOON_US   1000000  /* so long a connection waits for the next worker in its place */
 #define LOOK_US   200000   /* at the queue, while somebody waits or starts */
 #define QUIET_US  2000000  /* a removed pool: nobody has asked for so long */
-#define FORGET_US 60000000 /* its index is not given out again for so long */
+#define EARLY_US  2000000  /* its index is not given out again before that: who is about to use it is done */
+#define FORGET_US 60000000 /* nor, while an httpd child may know it, for so long */
 #define CALM_US   60000000 /* after a failure: whoever is ready then proves that all is well */
 
 /* What an operator ordered stands until the pool's definition changes, also for the next manager. */
@@ -403,6 +404,7 @@ void fcgipm_app_retire(fcgipm_app_t *app)
         return;
     app->configured = false;
     app->retired_us = app->quiet_us = app->manager->now;
+    app->retired_in = app->manager->generation;
     app->forget_us = 0;
     clear_places(app, 0);
     if (app->what)
@@ -487,14 +489,46 @@ static int64_t tend_removed(fcgipm_app_t *app)
     return m->now + LOOK_US;
 }
 
-static void forget(fcgipm_app_t *app)
+/* Children of httpd know an index by their configuration, and do not ask whose it is: those of a
+ * configuration with this pool have to be gone. One that does not go (a long download) is waited for
+ * FORGET_US. */
+static bool may_forget(const fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
 
+    if (!app->forget_us || m->now >= app->forget_us)
+        return app->forget_us != 0;
+    return m->now >= app->forget_us - FORGET_US + EARLY_US && !count_waiting(app) &&
+           !fcgipm_watchman_child_before(m, app->retired_in);
+}
+
+/* Nobody's way leads over this one any more: who went here goes where it leads to. */
+static void bypass(const fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+    uint32_t to = fcgipm_board_route(m->board, app->index);
+
+    for (uint32_t i = 0; i < m->app_end; i++)
+        if (m->apps[i] && m->apps[i] != app && fcgipm_atom_get(&m->board->pool[i].route) == app->index)
+            fcgipm_atom_set(&m->board->pool[i].route, to == app->index ? i : to);
+}
+
+/* The board's row first: as soon as the registry's is free the parent may fill both. */
+static void forget(fcgipm_app_t *app)
+{
+    fcgipm_manager_t *m = app->manager;
+    uint32_t used = FCGIPM_ROW_USED;
+
     clear_places(app, 0);
+    bypass(app);
     fcgipm_atom_set(&m->board->pool[app->index].state, FCGIPM_POOL_FREE);
-    fcgipm_atom_set(&m->registry->pool[app->index].used, 0);
     fcgipm_watchman_leave(app);
+    if (!fcgipm_atom_cas(&m->registry->pool[app->index].used, &used, FCGIPM_ROW_FREE)) {
+        app->forget_us = m->now + FORGET_US; /* a configuration that names it is on its way */
+        app->account = fcgipm_watchman_account(m, app->setting);
+        fcgipm_watchman_join(app);
+        return;
+    }
     m->apps[app->index] = NULL;
     if (app->what)
         fcgipm_ondemand_forget(app);
@@ -544,9 +578,9 @@ static int64_t tend_retired(fcgipm_app_t *app)
         new = successor_of(app);
         if (new && !another_serves(app, new))
             switch_route(app, new);
-        else if (new) /* to whom its successor's requests go, who may be an older one */
-            fcgipm_atom_set(&m->board->pool[app->index].route,
-                            fcgipm_atom_get(&m->board->pool[new->index].route));
+        else if (new) /* to whom its successor's requests go in the end, who may be an older one */
+            fcgipm_atom_set(&m->board->pool[app->index].route, fcgipm_board_route(m->board, new->index));
+        bypass(app);
         app->forget_us = m->now + (app->what ? 0 : FORGET_US); /* (children know of another life) */
         if (!app->setting->connect)
             fcgipm_listen_dir_remove(m->runtime_dir, app->index);
@@ -554,7 +588,7 @@ static int64_t tend_retired(fcgipm_app_t *app)
             FCGIPM_LOG(334, FCGIPM_LOG_INFO, 0, app->setting->scope,
                        "pool %s: the last worker of the old definition is gone", app->setting->name);
     }
-    return app->forget_us;
+    return app->what ? app->forget_us : fcgipm_manager_tick(m, FCGIPM_TICK_US);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -566,6 +600,7 @@ int64_t fcgipm_app_tend(fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
     int64_t next = INT64_MAX;
+    uint32_t index = app->index;
 
     for (uint32_t i = 0; i < app->geometry.slot_count; i++)
         next = earlier(next, fcgipm_worker_tend(&app->workers[i]));
@@ -581,9 +616,9 @@ int64_t fcgipm_app_tend(fcgipm_app_t *app)
         next = earlier(next, tend_size(app));
     if (app->configured && app->what)
         next = earlier(next, fcgipm_ondemand_tend(app));
-    if (!app->configured && app->forget_us && m->now >= app->forget_us) {
+    if (!app->configured && may_forget(app)) {
         forget(app);
-        return INT64_MAX;
+        return m->apps[index] ? m->now + LOOK_US : INT64_MAX;
     }
     fcgipm_app_publish(app);
     return next;

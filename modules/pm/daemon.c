@@ -121,6 +121,7 @@ static fcgipm_manager_t *create(const fcgipm_daemon_env_t *env)
         FCGIPM_LOG(362, FCGIPM_LOG_ERR, 0, 0, "FcgiRuntimeDir is too long");
         return NULL;
     }
+    m->generation = m->world->generation;
     apr_cpystrn(m->runtime_dir, m->world->runtime_dir, sizeof m->runtime_dir);
     return m;
 }

@@ -32,7 +32,7 @@ typedef struct fcgipm_jail {
     apr_status_t (*prepare)(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s,
                             const fcgipm_jail_host_t *host, fcgipm_fault_t *fault);
     /* In the child: become it for ever, in its walls. 0, or -1 and the step. Async-signal-safe but for
-     * initgroups. */
+     * getgrouplist. */
     int (*enter)(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step);
 } fcgipm_jail_t;
 
@@ -43,6 +43,11 @@ static inline const fcgipm_jail_t *fcgipm_jail_of(const fcgipm_setting_t *s)
 {
     return s->suexec ? &fcgipm_jail_suexec : &fcgipm_jail_unix;
 }
+/* For the ways, in the child: first, as root, the groups of user, or none (NULL); 0, or -1 and the step. */
+int fcgipm_jail_groups(const char *user, uint32_t gid, fcgipm_step_t *step);
+/* Then user and group, for ever: the kernel is asked whether it is so, whether the groups are those that were
+ * set, none of them root's, and whether there is a way back. 0, or -1 and the step. */
+int fcgipm_jail_become(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step);
 /* What is executed: suexec, user, group, the program's name without its directory, which is the current one,
  * and its arguments; NULL at the end. In pool. */
 const char *const *fcgipm_suexec_argv(const fcgipm_setting_t *s, apr_pool_t *pool);

@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <apr_strings.h>
 
@@ -42,27 +42,30 @@ static apr_status_t prepare(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s,
 /* Limits and walls go through suexec, as its own process becomes the application's. */
 static int enter(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
 {
-    if (cell->drop && setgroups(0, NULL) < 0)
-        return fcgipm_step_failed(step, errno, "change of user");
+    if (cell->drop && fcgipm_jail_groups(NULL, 0, step) < 0)
+        return -1;
     if (fcgipm_mounts_enter(cell->setting, step) < 0)
         return -1;
-    if (cell->drop &&
-        (setresgid(cell->gid, cell->gid, cell->gid) < 0 || setresuid(cell->uid, cell->uid, cell->uid) < 0))
-        return fcgipm_step_failed(step, errno, "change of user");
-    if (cell->drop && (setuid(0) == 0 || setgid(0) == 0))
-        return fcgipm_step_failed(step, EPERM, "change of user");
+    if (cell->drop && fcgipm_jail_become(cell, step) < 0)
+        return -1;
     return 0;
 }
 
-/* A program below its user's home is asked for as ~user, for which suexec has another root. */
-static const char *user_of(const fcgipm_setting_t *s, const char *program, apr_pool_t *pool)
+static bool below_home(const char *user, const char *program)
 {
-    const struct passwd *pw = getpwnam(s->user);
+    const struct passwd *pw = getpwnam(user);
     size_t len = pw && pw->pw_dir ? strlen(pw->pw_dir) : 0;
 
-    if (len > 1 && !strncmp(program, pw->pw_dir, len) && program[len] == '/')
-        return apr_pstrcat(pool, "~", s->user, NULL);
-    return s->user;
+    return len > 1 && !strncmp(program, pw->pw_dir, len) && program[len] == '/';
+}
+
+/* ~user: the one for which suexec has another root. */
+static const char *user_of(const fcgipm_setting_t *s, const char *program, apr_pool_t *pool)
+{
+    bool tilde = s->suexec_root == FCGIPM_SUEXEC_ROOT_AUTO ? below_home(s->user, program)
+                                                           : s->suexec_root == FCGIPM_SUEXEC_ROOT_USER;
+
+    return tilde ? apr_pstrcat(pool, "~", s->user, NULL) : s->user;
 }
 
 static const char *group_of(const fcgipm_setting_t *s, apr_pool_t *pool)

@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -110,6 +111,29 @@ static apr_status_t prepare(fcgipm_jail_cell_t *cell, const fcgipm_setting_t *s,
     return drop ? check_root(cell, s, host, fault) : check_plain(cell, s, fault);
 }
 
+#define GROUPS_MOST 65536 /* NGROUPS_MAX of Linux */
+
+/* In the child: those that it is to have, and those that it has. */
+static gid_t wanted[GROUPS_MOST], present[GROUPS_MOST];
+static int wanted_count;
+
+static int by_number(const void *a, const void *b)
+{
+    gid_t left = *(const gid_t *)a, right = *(const gid_t *)b;
+
+    return left < right ? -1 : left > right;
+}
+
+int fcgipm_jail_groups(const char *user, uint32_t gid, fcgipm_step_t *step)
+{
+    wanted_count = user ? GROUPS_MOST : 0;
+    if (user && getgrouplist(user, gid, wanted, &wanted_count) < 0)
+        return fcgipm_step_failed(step, EINVAL, "change of user (its groups)");
+    if (setgroups((size_t)wanted_count, wanted) < 0)
+        return fcgipm_step_failed(step, errno, "change of user (its groups)");
+    return 0;
+}
+
 /* Asked of the kernel, and not believed because a call said so. */
 static bool has_become(const fcgipm_jail_cell_t *cell)
 {
@@ -121,38 +145,50 @@ static bool has_become(const fcgipm_jail_cell_t *cell)
            gid[1] == cell->gid && gid[2] == cell->gid;
 }
 
+/* Neither more nor less than was asked for; the kernel gives them in an order of its own. */
+static bool groups_are_set(void)
+{
+    int count = getgroups(GROUPS_MOST, present);
+
+    if (count < 0 || count != wanted_count)
+        return false;
+    qsort(wanted, (size_t)count, sizeof *wanted, by_number);
+    qsort(present, (size_t)count, sizeof *present, by_number);
+    return count == 0 || memcmp(wanted, present, (size_t)count * sizeof *present) == 0;
+}
+
 /* Also of those that were added since prepare() looked. */
 static bool groups_are_harmless(void)
 {
-    static gid_t groups[65536]; /* NGROUPS_MAX of Linux */
-    int count = getgroups(65536, groups);
-
-    for (int i = 0; i < count; i++)
-        if (groups[i] == 0)
+    for (int i = 0; i < wanted_count; i++)
+        if (wanted[i] == 0)
             return false;
-    return count >= 0;
+    return true;
 }
 
-static int become(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
+int fcgipm_jail_become(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
 {
     if (setresgid(cell->gid, cell->gid, cell->gid) < 0 || setresuid(cell->uid, cell->uid, cell->uid) < 0)
         return fcgipm_step_failed(step, errno, "change of user");
-    /* There must be no way back. */
-    if (!has_become(cell) || setuid(0) == 0 || setgid(0) == 0)
-        return fcgipm_step_failed(step, EPERM, "change of user");
+    if (!has_become(cell))
+        return fcgipm_step_failed(step, EPERM, "change of user (it is still somebody else)");
+    if (!groups_are_set())
+        return fcgipm_step_failed(step, EPERM, "change of user (it has other groups than it should)");
     if (!groups_are_harmless())
         return fcgipm_step_failed(step, EPERM, "change of user (a supplementary group is root's)");
+    if (setuid(0) == 0 || setgid(0) == 0 || setgroups(0, NULL) == 0)
+        return fcgipm_step_failed(step, EPERM, "change of user (there is a way back)");
     return 0;
 }
 
 static int enter(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
 {
     /* The group database is outside of the walls. */
-    if (cell->drop && (cell->user ? initgroups(cell->user, cell->gid) : setgroups(0, NULL)) < 0)
-        return fcgipm_step_failed(step, errno, "change of user");
+    if (cell->drop && fcgipm_jail_groups(cell->user, cell->gid, step) < 0)
+        return -1;
     if (fcgipm_mounts_enter(cell->setting, step) < 0)
         return -1;
-    if (cell->drop && become(cell, step) < 0)
+    if (cell->drop && fcgipm_jail_become(cell, step) < 0)
         return -1;
     /* Not by itself: an application's mail() would fail where sendmail is setgid, as postfix's is. */
     if (cell->setting->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

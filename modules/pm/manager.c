@@ -39,7 +39,7 @@ static bool named_by(const fcgipm_world_t *world, const fcgipm_app_t *app)
     return false;
 }
 
-/* The parent has found its old row in use, and we may have forgotten the pool just then. */
+/* It has arrived. (A pool that was forgotten between: the row is as it was.) */
 static void keep_row(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
 {
     fcgipm_registry_pool_t *row = &m->registry->pool[p->index];
@@ -48,7 +48,7 @@ static void keep_row(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
     row->key = p->key;
     row->fingerprint = p->fingerprint;
     row->geometry = p->geometry;
-    fcgipm_atom_set(&row->used, 1);
+    fcgipm_atom_set(&row->used, FCGIPM_ROW_USED);
 }
 
 static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
@@ -71,13 +71,18 @@ static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
     }
 }
 
+static bool same(const fcgipm_jail_cell_t *a, const fcgipm_jail_cell_t *b)
+{
+    return a->uid == b->uid && a->gid == b->gid;
+}
+
 /* Names stay and their numbers change: User, Group, or an account that was made anew. A user that is no
  * longer allowed (FcgiMinUid) starts nothing more; the next start says so. */
 static void look_up_again(fcgipm_app_t *app)
 {
     fcgipm_manager_t *m = app->manager;
     fcgipm_jail_host_t host = fcgipm_manager_host(m);
-    fcgipm_jail_cell_t cell = {0};
+    fcgipm_jail_cell_t cell = {0}, person = {0};
     fcgipm_fault_t fault;
     apr_status_t rv;
 
@@ -86,7 +91,10 @@ static void look_up_again(fcgipm_app_t *app)
     rv = app->plan.jail->prepare(&cell, app->setting, &host, &fault);
     if (APR_STATUS_IS_EACCES(rv))
         app->plan_ok = false;
-    if (rv != APR_SUCCESS || (cell.uid == app->plan.cell.uid && cell.gid == app->plan.cell.gid))
+    if (rv != APR_SUCCESS)
+        return;
+    fcgipm_spawn_person(&person, app->setting, &host, &fault);
+    if (same(&cell, &app->plan.cell) && same(&person, &app->plan.person))
         return;
     app->plan_ok = false;
     fcgipm_refresh_restart(app, "its user has another number now");
@@ -105,6 +113,7 @@ void fcgipm_manager_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
 {
     bool other_group = m->gid != world->gid;
 
+    m->generation = world->generation;
     m->uid = world->uid;
     m->gid = world->gid;
     m->min_uid = world->global.min_uid;

@@ -133,6 +133,7 @@ struct fcgipm_app {
     apr_array_header_t *watched; /* of fcgipm_watched_t; NULL: none */
     int64_t slow_us;             /* the last slow log entry */
     int64_t retired_us, quiet_us, forget_us;
+    uint32_t retired_in;      /* the first configuration without it: earlier httpd children know its index */
     fcgipm_worker_t *workers; /* geometry.slot_count */
 };
 
@@ -178,9 +179,12 @@ struct fcgipm_manager {
     bool mend_asked;         /* to look at the board */
     int64_t mended_us, mend_told_us;
     int64_t rubbish_us, mend_again_us; /* when some was seen; when to write everything once more, 0: not */
-    int64_t again_us;                  /* what was left out of this turn's poll is looked at then */
-    uint64_t oom_kills;                /* of the kernel, as last seen */
-    int64_t lack_since_us;             /* lack.h; 0: it lacks nothing */
+    int64_t children_looked_us;
+    uint32_t oldest_child; /* its configuration */
+    uint32_t generation;   /* of the configuration that is, or is being, taken over */
+    int64_t again_us;      /* what was left out of this turn's poll is looked at then */
+    uint64_t oom_kills;    /* of the kernel, as last seen */
+    int64_t lack_since_us; /* lack.h; 0: it lacks nothing */
     int64_t lack_us, lack_until_us, lack_told_us; /* last noticed; no start before; last line about it */
     bool lack_told;
     fcgipm_cgroup_t *cgroup; /* NULL: without control groups */
@@ -267,6 +271,8 @@ void fcgipm_watchman_leave(fcgipm_app_t *app);
 bool fcgipm_watchman_mend(const fcgipm_app_t *app);
 /* One of its processes is about to start. */
 void fcgipm_watchman_count(fcgipm_app_t *app);
+/* Does an httpd child live that has a configuration before that one? Looked at once a second at most. */
+bool fcgipm_watchman_child_before(fcgipm_manager_t *m, uint32_t generation);
 
 /* --- mend.c: a board that was written over --- */
 /* Is it as it should be? If not it is written anew. */

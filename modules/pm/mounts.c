@@ -119,19 +119,77 @@ static int read_only(const char *path, fcgipm_step_t *step)
     return rv;
 }
 
-static int inaccessible(const char *path, fcgipm_step_t *step)
-{
-    const unsigned long flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    int at = open(path, O_PATH | O_CLOEXEC);
-    bool all = at >= 0 && is_root(at);
+#define CLOSED (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
+/* What is put over a file, a socket, a device: an empty file that nobody may open, not yet anywhere. */
+typedef struct lid {
+    int tree;  /* -1: there is none */
+    int error; /* why */
+} lid_t;
+
+/* While / is still the system's, where a /tmp is that can be mounted over for a moment: in here nobody else
+ * sees it. */
+static lid_t make_lid(void)
+{
+    lid_t lid = {.tree = -1};
+    int at = -1;
+
+    if (mount("fcgipm", "/tmp", "tmpfs", CLOSED, "mode=000,size=4k,nr_inodes=3") < 0) {
+        lid.error = errno;
+        return lid;
+    }
+    if ((at = open("/tmp/closed", O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0)) < 0 ||
+        (lid.tree = copy_tree(at)) < 0 || make_read_only(lid.tree) < 0)
+        lid.error = errno;
     if (at >= 0)
         close(at);
-    if (all)
+    if (umount2("/tmp", MNT_DETACH) < 0)
+        lid.error = errno;
+    return lid;
+}
+
+/* The next one is a copy of it: what is not yet anywhere cannot be copied. */
+static int put_lid(lid_t *lid, int at)
+{
+    int used = lid->tree;
+
+    errno = lid->error;
+    if (lid->error || put_tree(used, at) < 0)
+        return -1;
+    if ((lid->tree = copy_tree(used)) < 0)
+        lid->error = errno;
+    close(used);
+    return 0;
+}
+
+static int put_empty_directory(const char *path)
+{
+    return mount("fcgipm", path, "tmpfs", MS_RDONLY | CLOSED, "mode=000,size=4k,nr_inodes=2");
+}
+
+static int inaccessible(const char *path, lid_t *lid, fcgipm_step_t *step)
+{
+    int at = open(path, O_PATH | O_CLOEXEC), rv = -1;
+    struct stat st;
+
+    if (at >= 0 && is_root(at)) {
+        close(at);
         return fcgipm_step_failed(step, 0, "FcgiInaccessiblePaths %s: that is all there is", path);
-    if (at < 0 || mount("fcgipm", path, "tmpfs", flags, "mode=000,size=4k,nr_inodes=2") < 0)
-        return fcgipm_step_failed(step, errno, "FcgiInaccessiblePaths %s%s", path,
-                                  errno == ENOTDIR ? " (only directories can be closed)" : "");
+    }
+    if (at >= 0 && fstat(at, &st) == 0)
+        rv = S_ISDIR(st.st_mode) ? put_empty_directory(path) : put_lid(lid, at);
+    if (rv < 0)
+        fcgipm_step_failed(step, errno, "FcgiInaccessiblePaths %s", path);
+    if (at >= 0)
+        close(at);
+    return rv;
+}
+
+static int all_inaccessible(const fcgipm_setting_t *s, lid_t *lid, fcgipm_step_t *step)
+{
+    for (int i = 0; s->inaccessible && i < s->inaccessible->nelts; i++)
+        if (inaccessible(APR_ARRAY_IDX(s->inaccessible, i, const char *), lid, step) < 0)
+            return -1;
     return 0;
 }
 
@@ -151,16 +209,21 @@ static int private_tmp(const fcgipm_setting_t *s, fcgipm_step_t *step)
 
 int fcgipm_mounts_enter(const fcgipm_setting_t *s, fcgipm_step_t *step)
 {
+    lid_t lid = {.tree = -1};
+
     if (fcgipm_mounts_wanted(s) && own_namespace(s, step) < 0)
         return -1;
+    if (any(s->inaccessible))
+        lid = make_lid();
     if (s->root && change_root(s, step) < 0)
         return -1;
     for (int i = 0; s->read_only && i < s->read_only->nelts; i++)
         if (read_only(APR_ARRAY_IDX(s->read_only, i, const char *), step) < 0)
             return -1;
-    for (int i = 0; s->inaccessible && i < s->inaccessible->nelts; i++)
-        if (inaccessible(APR_ARRAY_IDX(s->inaccessible, i, const char *), step) < 0)
-            return -1;
+    if (all_inaccessible(s, &lid, step) < 0)
+        return -1;
+    if (lid.tree >= 0)
+        close(lid.tree);
     /* Last: it is written also where all else is read-only. */
     if (s->private_tmp && private_tmp(s, step) < 0)
         return -1;

@@ -251,7 +251,7 @@ static void write_registry(const fcgipm_app_t *app)
     row->external = 0;
     row->geometry = app->geometry;
     row->stat_row = app->index;
-    fcgipm_atom_set(&row->used, 1);
+    fcgipm_atom_set(&row->used, FCGIPM_ROW_USED);
 }
 
 static void write_demand(const fcgipm_app_t *app)

@@ -116,8 +116,9 @@ static _Noreturn void run(const fcgipm_worker_t *w, int out_fd)
     snprintf(pid, sizeof pid, "%d", (int)w->pid);
     argv[n++] = pid;
     argv[n] = NULL;
-    /* Within the application's walls: the two are one user, so what one can reach the other can. */
-    if (w->app->plan.jail->enter(&w->app->plan.cell, &step) == 0) {
+    /* Within the application's walls, and as its user also where suexec has made it that: the two are one, so
+     * what one can reach the other can. */
+    if (fcgipm_jail_unix.enter(&w->app->plan.person, &step) == 0) {
         if (chdir("/") == 0)
             execve(argv[0], (char *const *)argv, (char *const *)env);
         step.error = errno;

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <limits.h>
-#include <pwd.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -64,7 +63,6 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
                                const fcgipm_jail_host_t *host, apr_pool_t *pool, fcgipm_fault_t *fault)
 {
     const char **argv = apr_pcalloc(pool, sizeof(char *) * ((size_t)s->command->nelts + 1));
-    const struct passwd *pw;
     apr_status_t rv;
 
     memcpy(argv, s->command->elts, sizeof(char *) * (size_t)s->command->nelts);
@@ -76,9 +74,13 @@ apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t
     plan->jail = fcgipm_jail_of(s);
     plan->setting = s;
     rv = plan->jail->prepare(&plan->cell, s, host, fault);
-    pw = s->suexec && rv == APR_SUCCESS ? getpwnam(s->user) : NULL;
-    plan->owner = pw ? pw->pw_uid : plan->cell.uid;
-    return rv;
+    return rv == APR_SUCCESS ? fcgipm_spawn_person(&plan->person, s, host, fault) : rv;
+}
+
+apr_status_t fcgipm_spawn_person(fcgipm_jail_cell_t *person, const fcgipm_setting_t *s,
+                                 const fcgipm_jail_host_t *host, fcgipm_fault_t *fault)
+{
+    return fcgipm_jail_unix.prepare(person, s, host, fault);
 }
 
 static int reset_signals(void)

@@ -26,12 +26,15 @@ typedef struct fcgipm_spawn_plan {
     const fcgipm_setting_t *setting; /* borrowed: limits and walls */
     fcgipm_jail_cell_t cell;
     const fcgipm_jail_t *jail;
-    uint32_t owner; /* uid that the processes have in the end, also through suexec */
+    fcgipm_jail_cell_t person; /* whom the processes are in the end, also through suexec */
 } fcgipm_spawn_plan_t;
 
 /* s is borrowed for the plan's life. APR_SUCCESS, or what the jail says of its user, with a fault. */
 apr_status_t fcgipm_spawn_plan(fcgipm_spawn_plan_t *plan, const fcgipm_setting_t *s,
                                const fcgipm_jail_host_t *host, apr_pool_t *pool, fcgipm_fault_t *fault);
+/* Who the processes are in the end: what the unix jail says of the user. */
+apr_status_t fcgipm_spawn_person(fcgipm_jail_cell_t *person, const fcgipm_setting_t *s,
+                                 const fcgipm_jail_host_t *host, fcgipm_fault_t *fault);
 /* All that a child does between fork and exec, in a child that then ends: can this start at all? Waits for
  * it, but not for ever. APR_SUCCESS, or a fault with the step. */
 extern int fcgipm_spawn_try_ms; /* a test has another one */

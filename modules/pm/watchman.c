@@ -373,24 +373,38 @@ uint32_t fcgipm_watchman_room(const fcgipm_app_t *app, bool *of_user)
 
 /* --- another module has taken over --- */
 
-/* A child's number comes from the board, so it is only compared with what the kernel says. */
-static bool any_child(const fcgipm_manager_t *m)
+/* The oldest configuration that an httpd child has; UINT32_MAX: there is none. A child's number comes from
+ * the board, so it is only compared with what the kernel says. (Who writes another's generation there could
+ * as well write where its requests go.) */
+static uint32_t oldest_child(const fcgipm_manager_t *m)
 {
+    uint32_t oldest = UINT32_MAX, rows = 0;
     fcgipm_pidfd_stat_t stat;
 
     for (uint32_t i = 0; i < FCGIPM_CHILDREN_MAX; i++) {
         pid_t pid = (pid_t)fcgipm_atom_peek(&m->board->child[i].pid);
+        uint32_t generation = fcgipm_atom_peek(&m->board->child[i].generation);
 
-        if (pid > 1 && pid != getpid() && fcgipm_pidfd_stat(pid, &stat) && stat.ppid == getppid() &&
-            !stat.dead)
-            return true;
+        rows += pid != 0;
+        if (generation < oldest && pid > 1 && pid != getpid() && fcgipm_pidfd_stat(pid, &stat) &&
+            stat.ppid == getppid() && !stat.dead)
+            oldest = generation;
     }
-    return false;
+    return rows == FCGIPM_CHILDREN_MAX ? 0 : oldest; /* one more would have no row */
+}
+
+bool fcgipm_watchman_child_before(fcgipm_manager_t *m, uint32_t generation)
+{
+    if (!m->children_looked_us || m->now - m->children_looked_us >= 1000000) {
+        m->children_looked_us = m->now;
+        m->oldest_child = oldest_child(m);
+    }
+    return m->oldest_child < generation;
 }
 
 static int64_t tend_retiring(fcgipm_manager_t *m)
 {
-    if (any_child(m) && m->now < m->retire_by_us)
+    if (oldest_child(m) != UINT32_MAX && m->now < m->retire_by_us)
         return m->now + RETIRE_LOOK_US;
     fcgipm_loop_stop(m);
     return m->now;

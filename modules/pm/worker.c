@@ -140,7 +140,7 @@ static apr_status_t open_places(fcgipm_worker_t *w, int *write_fd, fcgipm_fault_
 static apr_status_t open_group(fcgipm_worker_t *w, int *fd, fcgipm_fault_t *fault)
 {
     const fcgipm_app_t *app = w->app;
-    const fcgipm_cgroup_place_t place = {.uid = app->plan.owner,
+    const fcgipm_cgroup_place_t place = {.uid = app->plan.person.uid,
                                          .pool = app->index,
                                          .slot = w->slot,
                                          .generation = w->generation,

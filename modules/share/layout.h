@@ -173,8 +173,8 @@ typedef struct fcgipm_board_slot {
 
 /* One httpd child. Writer: the child itself in child_init, the parent when it is gone. */
 typedef struct fcgipm_board_child {
-    fcgipm_atom32_t pid; /* 0 = free */
-    uint32_t pad;
+    fcgipm_atom32_t pid;        /* 0 = free */
+    fcgipm_atom32_t generation; /* of its configuration; before it says so an earlier one */
 } fcgipm_board_child_t;
 
 /* Of an on-demand index. Writer: the manager. `life` is 0 while the rest is written or means nothing, and no
@@ -213,10 +213,12 @@ typedef struct fcgipm_board {
 #define FCGIPM_REGISTRY_MAGIC   0x66706d52u
 #define FCGIPM_REGISTRY_VERSION 5u
 
-/* Registry row of a pool. Parent: FREE -> USED (fills the rest before). Manager: USED -> FREE when the pool
- * is drained and no longer configured. */
+/* Registry row of a pool. Parent: FREE -> USED (fills the rest before), USED -> NAMED when a configuration on
+ * its way to the manager goes on with it. Manager: NAMED -> USED when that has arrived, USED -> FREE when the
+ * pool is drained and no longer configured: never from NAMED, so that no two pools of it get one row. */
+enum { FCGIPM_ROW_FREE, FCGIPM_ROW_USED, FCGIPM_ROW_NAMED };
 typedef struct fcgipm_registry_pool {
-    fcgipm_atom32_t used;
+    fcgipm_atom32_t used; /* FCGIPM_ROW_FREE: it is not */
     uint32_t external;
     uint64_t key, fingerprint;
     fcgipm_geometry_t geometry;

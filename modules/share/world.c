@@ -86,20 +86,53 @@ static void clear_rows(fcgipm_board_t *board, const fcgipm_geometry_t *g)
         fcgipm_atom_set(&board->cell[g->cell_first + i], 0);
 }
 
-/* Where requests go until the first worker of the new definition is ready: where they go now. */
+#define HOPS 16 /* of definitions, one after the other */
+
+/* Where its requests go in the end, over definitions of the same application. FCGIPM_POOLS_STATIC: nowhere.
+ */
+static uint32_t leads_to(const fcgipm_registry_t *registry, const fcgipm_board_t *board, uint32_t index,
+                         uint32_t self)
+{
+    uint64_t key = registry->pool[index].key;
+
+    for (int hop = 0; hop < HOPS; hop++) {
+        uint32_t route = fcgipm_atom_get(&board->pool[index].route);
+
+        if (route >= FCGIPM_POOLS_STATIC || route == self || !fcgipm_atom_get(&registry->pool[route].used) ||
+            registry->pool[route].key != key)
+            break;
+        if (route == index)
+            return index;
+        index = route;
+    }
+    return FCGIPM_POOLS_STATIC;
+}
+
+/* Where requests go until the first worker of the new definition is ready: where they go now. That says the
+ * definition that was configured until now; of those that are leaving, one that still has a worker. */
 static uint32_t predecessor(const fcgipm_registry_t *registry, const fcgipm_board_t *board, uint64_t key,
                             uint32_t self)
 {
+    uint32_t found = self;
+    int best = -1;
+
     for (uint32_t i = 0; i < FCGIPM_POOLS_STATIC; i++) {
         const fcgipm_registry_pool_t *row = &registry->pool[i];
-        uint32_t route = fcgipm_atom_get(&board->pool[i].route);
+        uint32_t route;
+        int rank;
 
-        if (i == self || !fcgipm_atom_get(&row->used) || row->key != key || route >= FCGIPM_POOLS_STATIC)
+        if (i == self || !fcgipm_atom_get(&row->used) || row->key != key ||
+            (route = leads_to(registry, board, i, self)) == FCGIPM_POOLS_STATIC)
             continue;
-        if (fcgipm_atom_get(&registry->pool[route].used) && registry->pool[route].key == key && route != self)
-            return route;
+        rank = fcgipm_atom_get(&board->pool[i].state) != FCGIPM_POOL_DRAINING ? 2
+               : fcgipm_atom_get(&board->pool[route].ready)                   ? 1
+                                                                              : 0;
+        if (rank > best) {
+            best = rank;
+            found = route;
+        }
     }
-    return self;
+    return found;
 }
 
 /* Counters belong to the application: another definition of it goes on with them. */
@@ -168,14 +201,22 @@ unsigned fcgipm_world_turn(const fcgipm_registry_t *registry, const fcgipm_board
     return predecessor(registry, board, pool.key, FCGIPM_POOLS_STATIC) == FCGIPM_POOLS_STATIC ? 1 : 2;
 }
 
+/* False: the manager has freed it just now. */
+static bool name_row(fcgipm_registry_t *registry, uint32_t index)
+{
+    uint32_t seen = FCGIPM_ROW_USED;
+
+    return fcgipm_atom_cas(&registry->pool[index].used, &seen, FCGIPM_ROW_NAMED) || seen == FCGIPM_ROW_NAMED;
+}
+
 /* Better the old definition than none, or than a server that does not come back from a reload. */
-static bool stay_old(const fcgipm_registry_t *registry, const fcgipm_board_t *board,
-                     fcgipm_world_pool_t *pool)
+static bool stay_old(fcgipm_registry_t *registry, const fcgipm_board_t *board, fcgipm_world_pool_t *pool)
 {
     uint32_t index = predecessor(registry, board, pool->key, FCGIPM_POOLS_STATIC);
     const fcgipm_registry_pool_t *row = &registry->pool[index];
 
-    if (index == FCGIPM_POOLS_STATIC || row->external != (pool->setting->connect != NULL))
+    if (index == FCGIPM_POOLS_STATIC || row->external != (pool->setting->connect != NULL) ||
+        !name_row(registry, index))
         return false;
     pool->index = index;
     pool->geometry = row->geometry;
@@ -194,9 +235,9 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
     pool->key = fcgipm_setting_key(pool->setting);
     pool->fingerprint = fcgipm_setting_fingerprint(pool->setting);
     pool->old = false;
-    pool->index = FCGIPM_NO_POOL;
-    if (reuse(registry, pool, &g))
+    if (reuse(registry, pool, &g) && name_row(registry, pool->index))
         return APR_SUCCESS;
+    pool->index = FCGIPM_NO_POOL;
     while (index < FCGIPM_POOLS_STATIC && fcgipm_atom_get(&registry->pool[index].used))
         index++;
     if (index == FCGIPM_POOLS_STATIC || !find_rooms(registry, &g)) {
@@ -219,7 +260,7 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
     row->fingerprint = pool->fingerprint;
     row->external = pool->setting->connect != NULL;
     row->geometry = g;
-    fcgipm_atom_set(&row->used, 1);
+    fcgipm_atom_set(&row->used, FCGIPM_ROW_USED);
     return APR_SUCCESS;
 }
 

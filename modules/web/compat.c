@@ -618,7 +618,7 @@ static const char *suexec_directive(cmd_parms *cmd, const char *text)
     suexec = strcasecmp(text, "Off") != 0;
     if (suexec && strcasecmp(text, "On"))
         warn_once(cmd, cmd->cmd->name,
-                  "no program is put before the application; it runs as -user, or as SuexecUserGroup says");
+                  "httpd's own suexec is put before the application, and not this program");
     return NULL;
 }
 
@@ -771,8 +771,8 @@ static const char *free_name(apr_pool_t *pool, server_rec *s, const char *kind, 
     return name;
 }
 
-static const fcgipm_pool_conf_t *add_pool(apr_pool_t *pool, server_rec *s, fcgipm_setting_t *setting,
-                                          const char *place)
+static fcgipm_pool_conf_t *add_pool(apr_pool_t *pool, server_rec *s, fcgipm_setting_t *setting,
+                                    const char *place)
 {
     const char *fault;
 
@@ -809,6 +809,16 @@ static void apply_options(fcgipm_setting_t *setting, const server_rec *s, const 
             apply(setting, APR_ARRAY_IDX(commands, i, options_t).said, pool);
 }
 
+/* As their modules did it: with suexec's checks and its log, and below its document root also in a home.
+ * Where httpd has no suexec (a -user without SuexecUserGroup) the manager becomes the user by itself. */
+static void through_suexec(fcgipm_setting_t *setting)
+{
+    if (!setting->user || setting->connect || !ap_unixd_config.suexec_enabled)
+        return;
+    setting->suexec = SUEXEC_BIN;
+    setting->suexec_root = FCGIPM_SUEXEC_ROOT_SERVER;
+}
+
 static fcgipm_setting_t *command_setting(apr_pool_t *pool, const server_rec *main_server, server_rec *s,
                                          const char *command)
 {
@@ -828,6 +838,7 @@ static fcgipm_setting_t *command_setting(apr_pool_t *pool, const server_rec *mai
     if (s != main_server)
         apply_options(setting, s, command, pool);
     fcgipm_directive_vhost_user(setting, s, pool);
+    through_suexec(setting);
     setting->name = free_name(pool, s, "fcgid", argv[0]);
     return setting;
 }
@@ -838,7 +849,7 @@ static bool add_command(apr_pool_t *pool, server_rec *main_server, server_rec *s
                         bool inherited)
 {
     struct fcgipm_compat *c = compat_made(pool, s);
-    const fcgipm_pool_conf_t *made;
+    fcgipm_pool_conf_t *made;
     fcgipm_setting_t *setting;
 
     if (apr_hash_get(c->pools, w->command, APR_HASH_KEY_STRING))
@@ -848,6 +859,8 @@ static bool add_command(apr_pool_t *pool, server_rec *main_server, server_rec *s
         setting->processes_min = 0;
     made = add_pool(pool, s, setting, w->place);
     apr_hash_set(c->pools, w->command, APR_HASH_KEY_STRING, made);
+    if (made)
+        made->inherited = inherited;
     return made != NULL;
 }
 
@@ -907,6 +920,8 @@ static bool add_apps(apr_pool_t *pool, server_rec *s)
 
         if (suexec && !app->is_virtual && !app->setting->user)
             fcgipm_directive_vhost_user(app->setting, s, pool);
+        if (suexec && !app->is_virtual)
+            through_suexec(app->setting);
         app->setting->name = free_name(pool, s, "fastcgi", app->path);
         app->pool = add_pool(pool, s, app->setting, app->place);
         ok &= app->pool != NULL;

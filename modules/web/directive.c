@@ -1427,7 +1427,7 @@ static const char *suexec_fault(const fcgipm_setting_t *s, apr_pool_t *pool)
 
 static void check_suexec(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
-    const char *fault = conf->setting->suexec ? suexec_fault(conf->setting, pool) : NULL;
+    const char *fault = conf->setting->suexec && !conf->inherited ? suexec_fault(conf->setting, pool) : NULL;
 
     if (fault)
         complain_of(check, false, pool, conf, apr_pstrcat(pool, "FcgiSuexec: ", fault, NULL));

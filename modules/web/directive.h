@@ -24,6 +24,7 @@ typedef struct fcgipm_pool_conf {
     const ap_directive_t *block;   /* what is said in it, by line; NULL: it was not made by a block */
     const char *wrapper;           /* the command of FcgiAllowWrapper that made it, NULL: none */
     fcgipm_share_t share;          /* from child_init on, see web/portion.h */
+    bool inherited;                /* FcgiCompat: of another server's wrapper; nobody may ever ask for it */
 } fcgipm_pool_conf_t;
 
 typedef struct fcgipm_server_conf {

@@ -954,6 +954,7 @@ void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s)
                               .children_fd = state->children_fd,
                               .wake_fds = state->wake_fds,
                               .wake_count = state->wake_count,
+                              .generation = state->generation,
                               .runtime_dir = state->runtime_dir};
     rv = fcgipm_link_create(&guard_link, &env, pchild);
     if (rv != APR_SUCCESS)

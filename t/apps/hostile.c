@@ -6,12 +6,16 @@
  *   hidden     as escape with its environment, but so that /proc calls the process root's
  *   tracer     what has escaped traces the process that serves, and never lets its death be seen
  *   says       says READY=1 first, as FcgiReady Notify wants it
+ *   deaf       takes every connection, and reads nothing from one on which requests come
+ *
  * In QUERY_STRING:
- *   do=flood&s=N       N s of lines and of bytes without a line end on descriptors 1 and 2, while it goes on
- * serving do=notify&s=N&sock=PATH  N s of datagrams of all kinds to that socket do=spoil           what the
- * next process in this place inherits is made useless, then it exits do=look&...        tries what it must
- * not be able to do, one line each: "what errno"; dir=, sock=, pid= (several) nothing            "hello from
- * POOL"
+ *   do=flood&s=N               N s of lines and of bytes without a line end on its output, and it serves
+ *   do=notify&s=N&sock=PATH    N s of datagrams of all kinds to that socket
+ *   do=spoil                   what the next process in this place inherits is made useless, then it exits
+ *   do=bomb                    forks for ever, as does each that it forks, while it goes on serving
+ *   do=look&...                tries what it must not be able to do, one line each: "what errno";
+ *                              dir=, sock=, pid= (several)
+ *   nothing                    "hello from POOL"
  */
 #include <fcgiapp.h>
 #include <dirent.h>
@@ -25,6 +29,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -157,6 +162,48 @@ static void flood(long s)
     for (unsigned n = 0; time(NULL) < end; n++)
         (void)!write(1 + (int)(n & 1), text[n % 3], sizeof text[0]);
     _exit(0);
+}
+
+/* Every other one leaves the session; none hears TERM, nor waits for what it has forked. All but the first
+ * make room now and then in a full house, so that there is never an end of forking. */
+static _Noreturn void explode(time_t end)
+{
+    int first = 1;
+
+    prctl(PR_SET_NAME, "hostile-bomb");
+    for (unsigned n = 0; time(NULL) < end; n++) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+            first = 0;
+        if (pid == 0 && n % 2)
+            setsid();
+        if (pid < 0 && n % 8 == 7 && !first)
+            _exit(0);
+        if (pid < 0)
+            sleep_ms(1);
+    }
+    _exit(0);
+}
+
+/* Where nothing holds it, it spares the machine; the test sees that nothing went off. */
+static void bomb(void)
+{
+    struct rlimit limit;
+    pid_t pid;
+
+    if (getrlimit(RLIMIT_NPROC, &limit) < 0 || limit.rlim_max > 200)
+        return;
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN);
+    while ((pid = fork()) < 0) /* the kernel may still count those of the last one */
+        sleep_ms(10);
+    if (pid != 0)
+        return;
+    close(0);
+    close(1);
+    close(2);
+    explode(time(NULL) + 60);
 }
 
 static void datagram(int fd, const struct sockaddr_un *to, const void *data, size_t len, int pass)
@@ -330,12 +377,29 @@ static void serve(FCGX_Request *r)
         spoil();
     if (is(query, "do", "flood"))
         flood(seconds(query));
+    if (is(query, "do", "bomb"))
+        bomb();
     if (is(query, "do", "notify"))
         notify(seconds(query), value(query, "sock", 0));
     FCGX_PutS("Content-Type: text/plain\r\n\r\n", r->out);
     if (is(query, "do", "look"))
         look(r, query);
     FCGX_FPrintF(r->out, "hello from %s\n", getenv("FCGIPM_POOL") ? getenv("FCGIPM_POOL") : "nobody");
+}
+
+/* Only whoever asks whether it is ready is heard: FCGI_GET_VALUES is 9. The other connections stay open until
+ * it is ended. */
+static _Noreturn void take_and_ignore(void)
+{
+    for (;;) {
+        int fd = accept(0, NULL, NULL);
+        char head[2];
+
+        if (fd < 0)
+            sleep_ms(10);
+        else if (recv(fd, head, sizeof head, MSG_PEEK) == sizeof head && head[1] == 9)
+            close(fd);
+    }
 }
 
 int main(int argc, char **argv)
@@ -345,6 +409,8 @@ int main(int argc, char **argv)
 
     if (argc > 1 && !strcmp(argv[1], "says"))
         say_ready();
+    if (argc > 1 && !strcmp(argv[1], "deaf"))
+        take_and_ignore();
     if (argc > 1 &&
         (!strcmp(argv[1], "escape") || !strcmp(argv[1], "headless") || !strcmp(argv[1], "tracer")) &&
         get_away()) {

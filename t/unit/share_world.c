@@ -185,6 +185,39 @@ static void changed(void **state)
     assert_int_equal(fcgipm_atom_get(&board->pool[b.index].route), b.index);
 }
 
+/* A fourth definition finds the one that serves, by way of the one that was configured until now, and not
+ * what an earlier one knew. And a row that a configuration goes on with is not the manager's to free until it
+ * has come. */
+static void row_of_changes(void **state)
+{
+    fcgipm_world_pool_t a, b, c, d;
+    uint32_t used = FCGIPM_ROW_USED;
+    (void)state;
+
+    assert_int_equal(assign(&a, setting("blog", 4)), APR_SUCCESS);
+    assert_int_equal(assign(&b, setting("blog", 5)), APR_SUCCESS);
+    assert_int_equal(assign(&c, setting("blog", 6)), APR_SUCCESS);
+    fcgipm_atom_set(&board->pool[a.index].state, FCGIPM_POOL_DRAINING);
+    fcgipm_atom_set(&board->pool[b.index].state, FCGIPM_POOL_DRAINING);
+    fcgipm_atom_set(&board->pool[c.index].state, FCGIPM_POOL_SERVING);
+    fcgipm_atom_set(&board->pool[b.index].route, b.index);
+    fcgipm_atom_set(&board->pool[c.index].route, c.index);
+    assert_int_equal(assign(&d, setting("blog", 7)), APR_SUCCESS);
+    assert_int_equal(fcgipm_atom_get(&board->pool[d.index].route), c.index);
+    /* in a circle there is nobody, and it ends */
+    fcgipm_atom_set(&board->pool[a.index].route, b.index);
+    fcgipm_atom_set(&board->pool[b.index].route, a.index);
+    assert_int_equal(assign(&d, setting("blog", 8)), APR_SUCCESS);
+    assert_int_equal(fcgipm_atom_get(&board->pool[d.index].route), c.index);
+
+    assert_int_equal(assign(&d, setting("blog", 4)), APR_SUCCESS);
+    assert_int_equal(d.index, a.index);
+    assert_int_equal(fcgipm_atom_get(&registry->pool[a.index].used), FCGIPM_ROW_NAMED);
+    assert_false(fcgipm_atom_cas(&registry->pool[a.index].used, &used, FCGIPM_ROW_FREE));
+    assert_int_equal(assign(&d, setting("blog", 4)), APR_SUCCESS); /* once more, before it has come */
+    assert_int_equal(d.index, a.index);
+}
+
 /* A row that the manager has given back is clean when it is given out again, but for the seats' epochs. */
 static void cleared(void **state)
 {
@@ -745,10 +778,11 @@ static void noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(one_pool),      TEST(external_pool), TEST(changed),        TEST(cleared),
-        TEST(come_and_go),   TEST(full_tables),   TEST(round_trip),     TEST(largest),
-        TEST(truncated),     TEST(flipped_bits),  TEST(crowded),        TEST(old_place),
-        TEST(large_numbers), TEST(other_version), TEST(wrong_geometry), TEST(noise),
+        TEST(one_pool),  TEST(external_pool), TEST(changed),       TEST(row_of_changes),
+        TEST(cleared),   TEST(come_and_go),   TEST(full_tables),   TEST(round_trip),
+        TEST(largest),   TEST(truncated),     TEST(flipped_bits),  TEST(crowded),
+        TEST(old_place), TEST(large_numbers), TEST(other_version), TEST(wrong_geometry),
+        TEST(noise),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
