@@ -437,7 +437,7 @@ sub marked {
     my ($self, $pool) = @_;
     return grep {
         my $env = proc_file($_, 'environ');
-        $env =~ /(?:^|\0)(?:HTTP_)?FCGIPM_WORKER=\Q$self->{root}\E\/run(?:\/v\d+)?:/ && (!defined $pool || $env =~ /(?:^|\0)FCGIPM_POOL=\Q$pool\E(?:\0|$)/) && alive($_)
+        $env =~ /(?:^|\0)(?:HTTP_by_)?FCGIPM_WORKER=\Q$self->{root}\E\/run(?:\/v\d+)?:/ && (!defined $pool || $env =~ /(?:^|\0)FCGIPM_POOL=\Q$pool\E(?:\0|$)/) && alive($_)
     } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 # Only the processes that the manager started itself, each the leader of its session.
