@@ -21,7 +21,7 @@ typedef struct fcgipm_pool_conf {
     fcgipm_world_template_t model; /* a template: in place of `world`; setting NULL: it is none */
     server_rec *server;            /* where it was declared: its log, its privacy */
     const char *place;             /* "file:line" */
-    fcgipm_share_t share;          /* from child_init on, see web/portion.h */
+    fcgipm_share_t share;          /* from post_config on, see web/portion.h */
 } fcgipm_pool_conf_t;
 
 typedef struct fcgipm_server_conf {
