@@ -53,6 +53,14 @@ typedef struct fcgipm_dir_conf {
     apr_array_header_t *endings; /* of fcgipm_wrapper_t: FcgiWrapper; the first that fits holds */
 } fcgipm_dir_conf_t;
 
+/* An application, or a command, that is named somewhere: FcgiPass, SetHandler, AddHandler, FcgiAllowPass,
+ * FcgiWrapper. */
+typedef struct fcgipm_reference {
+    const char *pool, *place, *directive;
+    server_rec *server;
+    bool wrapper; /* pool: a command */
+} fcgipm_reference_t;
+
 /* Ends with an empty record; complete when the module has been loaded. */
 extern command_rec fcgipm_directive_table[];
 /* One more, before httpd sees the table: called by constructors (web/compat). */
@@ -91,10 +99,10 @@ void fcgipm_directive_vhost_user(fcgipm_setting_t *setting, server_rec *s, apr_p
 const char *fcgipm_directive_add(apr_pool_t *pool, server_rec *s, fcgipm_setting_t *setting,
                                  const char *place);
 
-/* post_config, also under configtest: commands exist and are executable, users exist, every pool named by
- * FcgiPass or SetHandler exists. Every fault is logged with file:line. False: do not start.
- */
-bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server);
+/* What the block of these settings is called. */
+const char *fcgipm_directive_kind(const fcgipm_setting_t *s);
+/* What this configuration has named so far, of fcgipm_reference_t. */
+const apr_array_header_t *fcgipm_directive_references(void);
 /* Every pool and template of every server, of fcgipm_pool_conf_t *. */
 apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_server);
 /* post_config: what templates know of a virtual host. Lives as long as the configuration. */

@@ -30,6 +30,7 @@
 #include "share/children.h"
 #include "share/msg.h"
 #include "share/wake.h"
+#include "web/check.h"
 #include "web/compat.h"
 #include "web/directive.h"
 #include "web/async.h"
@@ -717,7 +718,7 @@ int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *p
     fcgipm_directive_settle(pconf, s);
     if (fcgipm_directive_pools(ptemp, s)->nelts)
         fcgipm_async_check(s, fcgipm_directive_server(s)->global.async);
-    return fcgipm_directive_check(pconf, ptemp, s) ? OK : !OK;
+    return fcgipm_check_config(pconf, ptemp, s) ? OK : !OK;
 }
 
 /* A module with another layout has left its state: its manager and workers serve its httpd children until
