@@ -33,7 +33,7 @@ typedef struct fcgipm_server_conf {
     apr_array_header_t *user_limits; /* of fcgipm_user_limit_t; main server only */
     fcgipm_global_t global;          /* main server only */
     fcgipm_setting_t *script;        /* settings of fcgipm-script pools: the defaults */
-    struct fcgipm_compat *compat;    /* FcgiCompat: see web/compat.h */
+    struct fcgipm_legacy *legacy;    /* FcgiCompat: see web/legacy.h */
     fcgipm_world_site_t site;        /* from post_config on with its key */
 } fcgipm_server_conf_t;
 
