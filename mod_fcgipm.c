@@ -16,6 +16,7 @@
 #include "web/async.h"
 #include "web/compat.h"
 #include "web/guard.h"
+#include "web/legacy.h"
 #include "web/job.h"
 #include "web/match.h"
 #include "web/status.h"
@@ -25,7 +26,7 @@ static int begin_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     (void)plog;
     (void)ptemp;
     fcgipm_directive_begin(pconf);
-    fcgipm_compat_begin(pconf);
+    fcgipm_legacy_begin(pconf);
     return OK;
 }
 

@@ -13,7 +13,7 @@ my @ranges = (
     [qr{^modules/pm/},              [300, 499]],
     [qr{^modules/link/},            [500, 599]],
     [qr{^modules/web/guard\.},      [640, 659], [682, 683], [416, 419]],
-    [qr{^modules/web/directive\.},  [660, 661], [680, 689]],
+    [qr{^modules/web/(?:directive|check)\.}, [660, 661], [680, 689]],
     [qr{^modules/web/status\.},     [800, 829]],
     [qr{^modules/(?:web|report)/},  [600, 639], [662, 799]],
     [qr{^mod_fcgipm\.c$},           [600, 639], [662, 799]],

@@ -57,6 +57,30 @@ subtest "$pools applications" => sub {
     diag sprintf 'CPU of httpd per request: %.0f us with one application, %.0f us with %d; a static file %.0f and %.0f us (1 client)', $one, $many, $pools, $one_static, $many_static if $long;
     $h->stop;
 };
+# In memory and page faults, which a busy machine does not change: (KB that a child has for itself, faults of the manager for a
+# process that it starts).
+sub price {
+    my ($declared) = @_;
+    my $h = server(join '', place(map { ("b$_", "t$_") } 1 .. 10), map { (block("b$_", 'FcgiProcesses 0 2'), "<FcgiServerTemplate t$_>\nFcgiCommand $actor\nFcgiUserFrom Server\nFcgiProcesses 0 2\n</FcgiServerTemplate>\n") } 1 .. $declared);
+    my ($child, $manager) = (($h->children)[0], $h->manager);
+    my $faults = sub { (split ' ', (Fcgipm::proc_file($manager, 'stat') =~ s/.*\) //sr))[7] };
+    $h->get("/$_?do=pid") for qw(b1 t1);
+    my $before = $faults->();
+    is $h->get("/$_?do=pid")->{status}, 200, "$_ of $declared starts when it is asked for" for map { ("b$_", "t$_") } 2 .. 10;
+    my $each = ($faults->() - $before) / 18;
+    my $own = 0;
+    $own += $_ for Fcgipm::proc_file($child, 'smaps_rollup') =~ /^Private_\w+:\s+(\d+)/mg;
+    $h->stop;
+    return ($own, $each);
+}
+subtest 'declared, and not used' => sub {
+    plan skip_all => 'other memory than usual' if $ENV{FCGIPM_PRELOAD};
+    my ($own, $faults) = price(10);
+    my ($own_many, $faults_many) = price(1000);
+    diag sprintf 'a child has %d KB for itself with 20 pools, %d KB with 2,000; the manager has %d and %d page faults for each that starts', $own, $own_many, $faults, $faults_many if $long;
+    cmp_ok $own_many - $own, '<', 1000, 'no child has half a kilobyte of its own for each of 2,000 pools';
+    cmp_ok $faults_many - $faults, '<', 500, 'the manager touches none when it starts another';
+};
 subtest "$workers processes in one application" => sub {
     my $h = server(block('app', "FcgiProcesses $workers") . place('app'));
     wait_for { $h->status('app')->{ready} == $workers } 60;

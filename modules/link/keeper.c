@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,6 +16,7 @@
 #include "core/clock.h"
 #include "link/link.h"
 #include "link/peer.h"
+#include "link/thread.h"
 #include "share/wake.h"
 
 #define DISCARD_SIZE 65536
@@ -361,17 +361,6 @@ static bool watch_level(fcgipm_link_t *link, int fd)
     return epoll_ctl(link->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0;
 }
 
-/* httpd's signals are for its main thread: block all before the thread exists. */
-static int thread_start(fcgipm_link_t *link)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int error = pthread_create(&link->keeper, NULL, keeper_main, link);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return error;
-}
-
 apr_status_t fcgipm_keeper_start(fcgipm_link_t *link)
 {
     link->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -379,7 +368,7 @@ apr_status_t fcgipm_keeper_start(fcgipm_link_t *link)
     if (link->epoll_fd < 0 || link->command_fd < 0 || !watch_level(link, link->command_fd) ||
         (link->wake_fd >= 0 && !watch_level(link, link->wake_fd)))
         return errno;
-    int error = thread_start(link);
+    int error = fcgipm_thread_start(&link->keeper, keeper_main, link);
     link->keeper_runs = error == 0;
     return error;
 }

@@ -2,10 +2,8 @@
 #include "link/lease.h"
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -15,9 +13,7 @@
 #include "core/clock.h"
 #include "link/link.h"
 #include "link/peer.h"
-#include "share/children.h"
 #include "share/stat.h"
-#include "share/wake.h"
 
 #define SLICE_US           500000 /* how often a waiter looks at its client and its pool */
 #define NEED_US            150000 /* how often it asks again while nothing starts */
@@ -33,14 +29,6 @@
 #define CONNECT_DEFAULT_US 10000000
 
 /* ---- messages ---- */
-
-static apr_status_t tell(const fcgipm_link_t *link, uint32_t type, uint32_t pool, uint32_t slot,
-                         uint32_t generation)
-{
-    fcgipm_msg_t msg = {
-        .version = FCGIPM_MSG_VERSION, .type = type, .pool = pool, .slot = slot, .generation = generation};
-    return link->env.requests_fd < 0 ? APR_SUCCESS : fcgipm_msg_send(link->env.requests_fd, &msg);
-}
 
 /* With what was asked for, for the manager's log. */
 static apr_status_t tell_about(const fcgipm_link_t *link, uint32_t type, const fcgipm_lease_t *lease)
@@ -64,39 +52,6 @@ void fcgipm_lease_slow(fcgipm_link_t *link, const fcgipm_lease_t *lease)
     (void)tell_about(link, FCGIPM_MSG_SLOW, lease); /* a full socket: then there is none */
 }
 
-/* Send; what the full socket refuses the keeper sends later. */
-void fcgipm_link_tell(fcgipm_link_t *link, fcgipm_msg_type_t type, uint32_t pool, uint32_t slot,
-                      uint32_t generation)
-{
-    if (tell(link, type, pool, slot, generation) != APR_EAGAIN)
-        return;
-    pthread_mutex_lock(&link->mutex);
-    bool wake = fcgipm_keeper_oversleeps_locked(link, FCGIPM_TEND_MS);
-    if (link->pending_count < FCGIPM_PENDING_MAX) {
-        unsigned i = link->pending_count++;
-        link->pending[i].type = type;
-        link->pending[i].pool = pool;
-        link->pending[i].slot = slot;
-        link->pending[i].generation = generation;
-    }
-    pthread_mutex_unlock(&link->mutex);
-    if (wake)
-        fcgipm_keeper_wake(link);
-}
-
-void fcgipm_link_tell_pending(fcgipm_link_t *link)
-{
-    pthread_mutex_lock(&link->mutex);
-    while (link->pending_count) {
-        unsigned i = link->pending_count - 1;
-        if (tell(link, link->pending[i].type, link->pending[i].pool, link->pending[i].slot,
-                 link->pending[i].generation) == APR_EAGAIN)
-            break;
-        link->pending_count = i;
-    }
-    pthread_mutex_unlock(&link->mutex);
-}
-
 static void tell_need(fcgipm_link_t *link, uint32_t pool)
 {
     int64_t now_us = fcgipm_clock_us();
@@ -105,7 +60,7 @@ static void tell_need(fcgipm_link_t *link, uint32_t pool)
         (now_us >= (int64_t)last_us && now_us - (int64_t)last_us < NEED_PAUSE_US))
         return;
     fcgipm_atom_put(&link->need_us[pool], (uint64_t)now_us);
-    (void)tell(link, FCGIPM_MSG_NEED, pool, 0, 0);
+    (void)fcgipm_link_try_tell(link, FCGIPM_MSG_NEED, pool, 0, 0);
 }
 
 /* ---- one attempt at a seat ---- */
@@ -157,8 +112,7 @@ static const char *pool_name(const attempt_t *a)
     return said && *said ? said : a->link->env.board->pool[a->pool].name;
 }
 
-/* Might somebody serve, now or when it has started? */
-static bool pool_serves(const fcgipm_board_t *board, uint32_t pool)
+bool fcgipm_attempt_pool_serves(const fcgipm_board_t *board, uint32_t pool)
 {
     const fcgipm_board_pool_t *p = &board->pool[pool];
     uint32_t state = fcgipm_atom_get(&p->state);
@@ -172,7 +126,7 @@ static apr_status_t check_pool(const attempt_t *a)
 {
     const fcgipm_board_pool_t *p = &a->link->env.board->pool[a->pool];
     uint32_t state = fcgipm_atom_get(&p->state);
-    if (pool_serves(a->link->env.board, a->pool))
+    if (fcgipm_attempt_pool_serves(a->link->env.board, a->pool))
         return APR_SUCCESS;
     if (fcgipm_atom_get(&p->flags) & FCGIPM_POOL_DRAINED)
         return fcgipm_fault_set(a->fault, APR_ENOPROC, "start",
@@ -693,8 +647,7 @@ static void nap(int64_t us)
         nanosleep(&(struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}, NULL);
 }
 
-/* While nothing starts the manager is asked again, and free seats that nobody told of are found. */
-static void tend(const attempt_t *a)
+void fcgipm_attempt_tend(const attempt_t *a)
 {
     fcgipm_board_t *board = a->link->env.board;
     help(a);
@@ -708,7 +661,7 @@ static bool sleep_in_queue(attempt_t *a, int64_t limit_us)
     fcgipm_board_t *board = a->link->env.board;
     int64_t until_us = fcgipm_clock_us() + limit_us, nap_us = slice_us(a);
     fcgipm_queue_wait(board, a->cell, a->word, less(nap_us, limit_us));
-    tend(a);
+    fcgipm_attempt_tend(a);
     return fcgipm_atom_get(&board->cell[a->cell]) != a->word || nap_us < limit_us ||
            fcgipm_clock_us() < until_us;
 }
@@ -753,144 +706,9 @@ void fcgipm_attempt_cancel(attempt_t *a)
     lease_empty(a->lease);
 }
 
-/* ---- waiting without a thread ---- */
-
 bool fcgipm_attempt_sleeps(const attempt_t *a, bool company)
 {
     return (a->wish->fresh || !company) && !(a->word & FCGIPM_CELL_PARKED);
-}
-
-bool fcgipm_attempt_park(attempt_t *a, fcgipm_nest_t *nest)
-{
-    fcgipm_link_t *link = a->link;
-    if (a->state != FCGIPM_ATTEMPT_QUEUED)
-        return true; /* the caller's descriptor and time are all there is to wait for */
-    a->nest = nest;
-    a->parked = true;
-    a->word |= FCGIPM_CELL_PARKED; /* before others can see it */
-    fcgipm_atom_add(&link->parked[a->pool], 1);
-    uint32_t end = fcgipm_atom_get(&link->parked_end);
-    while (end <= a->pool && !fcgipm_atom_cas(&link->parked_end, &end, a->pool + 1))
-        ;
-    bool first = fcgipm_atom_add(&link->parked_all, 1) == 0;
-    fcgipm_atom_set(&link->waiting[a->cell], a);
-    if (first) { /* the keeper may sleep without limit */
-        pthread_mutex_lock(&link->mutex);
-        bool wake = fcgipm_keeper_oversleeps_locked(link, FCGIPM_TEND_MS);
-        link->parked_lately = true;
-        pthread_mutex_unlock(&link->mutex);
-        if (wake)
-            fcgipm_keeper_wake(link);
-    }
-    /* In the table first: who grants from now on tells the keeper, and the keeper finds it. */
-    if (fcgipm_queue_park(link->env.board, a->cell, a->word))
-        return true;
-    fcgipm_attempt_unpark(a);
-    return false;
-}
-
-static attempt_t *take_out(fcgipm_link_t *link, uint32_t cell)
-{
-    return atomic_exchange(&link->waiting[cell], NULL);
-}
-
-static void ring_one(void *ctx, uint32_t cell);
-
-/* seen: its cell when it was taken out. Who granted it meanwhile did not find it. */
-static void put_back(attempt_t *a, uint64_t seen)
-{
-    fcgipm_link_t *link = a->link;
-    uint32_t cell = a->cell;
-    fcgipm_atom_set(&link->waiting[cell], a);
-    if (fcgipm_atom_get(&link->env.board->cell[cell]) != seen)
-        ring_one(link, cell);
-}
-
-void fcgipm_attempt_unpark(attempt_t *a)
-{
-    fcgipm_link_t *link = a->link;
-    if (!a->parked)
-        return;
-    while (take_out(link, a->cell) != a)
-        sched_yield(); /* somebody has it: he sends a few bytes, or rings */
-    a->parked = false;
-    fcgipm_atom_sub(&link->parked[a->pool], 1);
-    fcgipm_atom_sub(&link->parked_all, 1);
-}
-
-/* Is there something to do for one who is parked? */
-static bool parked_due(const attempt_t *a, int64_t now_us)
-{
-    const fcgipm_board_t *board = a->link->env.board;
-    return (a->until_us && now_us >= a->until_us) || fcgipm_board_route(board, a->wish->pool) != a->pool ||
-           !pool_serves(board, a->pool);
-}
-
-/* One was granted a seat by a thread of its own child. */
-static void ring_one(void *ctx, uint32_t cell)
-{
-    attempt_t *a = take_out(ctx, cell);
-    if (!a)
-        return; /* it is awake, and looks */
-    fcgipm_nest_ring(a->nest);
-    fcgipm_atom_set(&a->link->waiting[cell], a);
-}
-
-static bool must_wake(const attempt_t *a, uint64_t seen, bool all, int64_t now_us)
-{
-    if (seen != a->word)
-        return all || a->handed_fd < 0; /* (who was handed a connection has its answer to wake it) */
-    return all && parked_due(a, now_us);
-}
-
-/* Of one pool: rings for all whose turn has come; all: also for those who must look at their pool or at their
- * limits. One of them is copied for `tend`. */
-static bool ring_pool(fcgipm_link_t *link, uint32_t pool, const fcgipm_geometry_t *g, bool all,
-                      attempt_t *sample)
-{
-    int64_t now_us = fcgipm_clock_us();
-    bool found = false;
-    for (uint32_t cell = g->cell_first; cell < g->cell_first + g->cell_count; cell++) {
-        attempt_t *a =
-            atomic_load_explicit(&link->waiting[cell], memory_order_relaxed) ? take_out(link, cell) : NULL;
-        if (!a)
-            continue;
-        uint64_t seen = fcgipm_atom_get(&link->env.board->cell[cell]);
-        if (must_wake(a, seen, all, now_us)) {
-            fcgipm_nest_ring(a->nest);
-        } else if (!found) {
-            found = true;
-            *sample = (attempt_t){.link = link, .pool = pool, .g = a->g, .cell = cell, .word = a->word};
-        }
-        put_back(a, seen);
-    }
-    return found;
-}
-
-static void ring_parked(fcgipm_link_t *link, bool all)
-{
-    static const fcgipm_wish_t any = {.avoid_seat_slot = UINT32_MAX};
-    uint32_t end = fcgipm_atom_get(&link->parked_end);
-    for (uint32_t pool = 0; fcgipm_atom_get(&link->parked_all) && pool < end; pool++) {
-        fcgipm_geometry_t g;
-        attempt_t sample;
-        if (!fcgipm_atom_peek(&link->parked[pool]) || !fcgipm_board_geometry(link->env.board, pool, &g) ||
-            !ring_pool(link, pool, &g, all, &sample) || !all)
-            continue;
-        sample.wish = &any;
-        sample.avoid = UINT32_MAX;
-        tend(&sample);
-    }
-}
-
-void fcgipm_parked_look(fcgipm_link_t *link)
-{
-    ring_parked(link, false);
-}
-
-void fcgipm_parked_tend(fcgipm_link_t *link)
-{
-    ring_parked(link, true);
 }
 
 /* ---- giving back ---- */
@@ -951,13 +769,13 @@ static bool hand_over(fcgipm_link_t *link, fcgipm_lease_t *lease, const fcgipm_g
         fcgipm_atom_put(&link->streak[lease->pool], 0);
         return false;
     }
-    attempt_t *a = take_out(link, cell);
+    attempt_t *a = fcgipm_parked_take(link, cell);
     if (!a)
         return false;
     if (a->wish->fresh || a->wish->life != lease->life ||
         (lease->shared && (a->wish->alone || !a->wish->opening_ends)) || a->avoid == lease->slot ||
         a->handed_fd >= 0 || !fcgipm_queue_hand(board, cell, word, lease->seat, lease->word)) {
-        put_back(a, word);
+        fcgipm_parked_put(a, word);
         return false;
     }
     ssize_t n = 0;
@@ -1102,89 +920,4 @@ bool fcgipm_lease_lives(const fcgipm_link_t *link, const fcgipm_lease_t *lease)
     return fcgipm_seat_owner(word) == link->child &&
            (state == FCGIPM_SEAT_BUSY || state == FCGIPM_SEAT_DRAINING) &&
            ((fcgipm_seat_epoch(word) - fcgipm_seat_epoch(lease->word)) & 0xffffffffffull) <= 1;
-}
-
-/* ---- the link ---- */
-
-static bool any_kept(const fcgipm_kept_t *kept, void *ctx)
-{
-    (void)kept;
-    (void)ctx;
-    return true;
-}
-
-/* prefork destroys the child's pool in a signal handler, wherever its thread just is. */
-static bool lock_is_free(fcgipm_link_t *link)
-{
-    for (int i = 0; i < 100; i++) {
-        if (pthread_mutex_trylock(&link->mutex) == 0) {
-            pthread_mutex_unlock(&link->mutex);
-            return true;
-        }
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
-    return false;
-}
-
-/* The child ends: nothing of it stays LEASED. If our own thread was interrupted with the lock in its hand,
- * the end of the process closes what is open and the parent frees the seats. */
-static apr_status_t link_destroy(void *data)
-{
-    fcgipm_link_t *link = data;
-    fcgipm_kept_t kept;
-    fcgipm_wake_own(FCGIPM_NO_CHILD, NULL, NULL);
-    if (!lock_is_free(link))
-        return APR_SUCCESS; /* the keeper still runs: its memory stays */
-    fcgipm_keeper_stop(link);
-    while (fcgipm_kept_find(link, any_kept, NULL, &kept))
-        fcgipm_kept_close(link, &kept);
-    fcgipm_link_tell_pending(link);
-    for (uint32_t i = 0; i < FCGIPM_POOLS_MAX; i++)
-        fcgipm_kept_free(link, i);
-    (void)fcgipm_trunks_destroy(link->trunks);
-    pthread_mutex_destroy(&link->mutex);
-    free(link->runtime_dir);
-    free(link->waiting);
-    free(link);
-    return APR_SUCCESS;
-}
-
-apr_status_t fcgipm_link_create(fcgipm_link_t **out, const fcgipm_link_env_t *env, apr_pool_t *pool)
-{
-    fcgipm_link_t *link = fcgipm_board_ok(env->board) ? calloc(1, sizeof *link) : NULL;
-    if (!link)
-        return fcgipm_board_ok(env->board) ? APR_ENOMEM : APR_EINVAL;
-    link->env = *env;
-    fcgipm_wake_register(env->wake_fds, env->wake_count);
-    link->env.runtime_dir = link->runtime_dir = strdup(env->runtime_dir ? env->runtime_dir : "");
-    link->child = fcgipm_children_claim(env->board, env->children_fd, getpid());
-    if (link->child != FCGIPM_NO_CHILD)
-        fcgipm_atom_set(&env->board->child[link->child].generation, env->generation);
-    link->wake_fd = link->child < env->wake_count ? env->wake_fds[link->child] : -1;
-    link->epoll_fd = link->command_fd = -1;
-    link->waiting =
-        calloc(FCGIPM_CELLS_MAX, sizeof *link->waiting); /* pages that nobody touches cost nothing */
-    pthread_mutex_init(&link->mutex, NULL);
-    apr_pool_cleanup_register(pool, link, link_destroy, apr_pool_cleanup_null);
-    link->trunks = fcgipm_trunks_create();
-    apr_status_t rv = link->waiting && link->trunks ? fcgipm_keeper_start(link) : APR_ENOMEM;
-    if (rv != APR_SUCCESS)
-        return rv;
-    if (link->wake_fd >= 0)
-        fcgipm_wake_own(link->child, ring_one, link);
-    *out = link;
-    return rv;
-}
-
-unsigned fcgipm_link_child(const fcgipm_link_t *link)
-{
-    return link->child;
-}
-
-unsigned fcgipm_link_kept(fcgipm_link_t *link)
-{
-    pthread_mutex_lock(&link->mutex);
-    unsigned kept = link->kept;
-    pthread_mutex_unlock(&link->mutex);
-    return kept;
 }

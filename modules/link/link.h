@@ -2,7 +2,7 @@
 #ifndef FCGIPM_LINK_LINK_H
 #define FCGIPM_LINK_LINK_H
 /*
- * What: the inside of a link, for lease.c, seek.c, kept.c and keeper.c only.
+ * What: the inside of a link, for link.c, lease.c, parked.c, seek.c, kept.c and keeper.c only.
  * Always true: 1. one mutex guards every list here; it is held for memory and for a seat's CAS, never across
  * a call that may wait; 2. who takes an entry out of a list owns its descriptor.
  */
@@ -108,9 +108,27 @@ void fcgipm_keeper_watch(fcgipm_link_t *link, int fd);
 bool fcgipm_attempt_multiplexes(const fcgipm_attempt_t *a);
 /* ... and may this one be among them? */
 bool fcgipm_attempt_shares(const fcgipm_attempt_t *a);
+/* Might somebody serve, now or when it has started? */
+bool fcgipm_attempt_pool_serves(const fcgipm_board_t *board, uint32_t pool);
+/* While nothing starts the manager is asked again, and free seats that nobody told of are found. */
+void fcgipm_attempt_tend(const fcgipm_attempt_t *a);
+
+/* link.c: messages to the manager */
+/* APR_EAGAIN: the socket is full. */
+apr_status_t fcgipm_link_try_tell(const fcgipm_link_t *link, uint32_t type, uint32_t pool, uint32_t slot,
+                                  uint32_t generation);
+/* Send; what the full socket refuses the keeper sends later. */
 void fcgipm_link_tell(fcgipm_link_t *link, fcgipm_msg_type_t type, uint32_t pool, uint32_t slot,
                       uint32_t generation);
 void fcgipm_link_tell_pending(fcgipm_link_t *link);
+
+/* parked.c */
+/* Take one out, to touch it; NULL: it is awake, or somebody else has it. */
+fcgipm_attempt_t *fcgipm_parked_take(fcgipm_link_t *link, uint32_t cell);
+/* seen: its cell when it was taken out. Who granted it meanwhile did not find it. */
+void fcgipm_parked_put(fcgipm_attempt_t *a, uint64_t seen);
+/* One was granted a seat by a thread of its own child, `link`. */
+void fcgipm_parked_ring(void *link, uint32_t cell);
 /* Ring for the parked whose turn has come. */
 void fcgipm_parked_look(fcgipm_link_t *link);
 /* The same, and what a thread that waits does twice a second: limits, free seats, asking for one more. */

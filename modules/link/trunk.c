@@ -2,15 +2,14 @@
 #include "link/trunk.h"
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include "core/clock.h"
+#include "link/thread.h"
 #include "wire/record.h"
 #include "wire/span.h"
 
@@ -607,7 +606,6 @@ static void *trunks_main(void *ctx)
 static bool start_thread(fcgipm_trunks_t *all)
 {
     struct epoll_event ev = {.events = EPOLLIN};
-    sigset_t every, old;
     if (all->runs)
         return true;
     if (all->epoll_fd < 0)
@@ -617,10 +615,7 @@ static bool start_thread(fcgipm_trunks_t *all)
     if (all->epoll_fd < 0 || all->bell < 0 ||
         (epoll_ctl(all->epoll_fd, EPOLL_CTL_ADD, all->bell, &ev) != 0 && errno != EEXIST))
         return false;
-    sigfillset(&every);
-    pthread_sigmask(SIG_BLOCK, &every, &old);
-    all->runs = pthread_create(&all->thread, NULL, trunks_main, all) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    all->runs = fcgipm_thread_start(&all->thread, trunks_main, all) == 0;
     return all->runs;
 }
 
@@ -752,22 +747,12 @@ fcgipm_trunks_t *fcgipm_trunks_create(void)
     return all;
 }
 
-static bool lock_within_100_ms(pthread_mutex_t *mutex)
-{
-    for (int i = 0; i < 100; i++) {
-        if (pthread_mutex_trylock(mutex) == 0)
-            return true;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
-    return false;
-}
-
 bool fcgipm_trunks_destroy(fcgipm_trunks_t *all)
 {
     uint64_t one = 1;
     if (!all)
         return true;
-    if (!lock_within_100_ms(&all->mutex))
+    if (!fcgipm_thread_lock(&all->mutex))
         return false;
     all->stopping = true;
     pthread_mutex_unlock(&all->mutex);

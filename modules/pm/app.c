@@ -100,7 +100,10 @@ uint32_t fcgipm_app_processes(const fcgipm_app_t *app)
 
 static uint32_t count_waiting(const fcgipm_app_t *app)
 {
-    return fcgipm_queue_count(app->manager->board, &app->geometry);
+    fcgipm_board_t *board = app->manager->board;
+
+    return fcgipm_queue_empty(board, app->index, &app->geometry) ? 0
+                                                                 : fcgipm_queue_count(board, &app->geometry);
 }
 
 /* --- what others see --- */
@@ -402,7 +405,7 @@ void fcgipm_app_retire(fcgipm_app_t *app)
 {
     if (!app->configured)
         return;
-    app->configured = false;
+    app->configured = app->at_rest = false;
     app->retired_us = app->quiet_us = app->manager->now;
     app->retired_in = app->manager->generation;
     app->forget_us = 0;
@@ -621,5 +624,7 @@ int64_t fcgipm_app_tend(fcgipm_app_t *app)
         return m->apps[index] ? m->now + LOOK_US : INT64_MAX;
     }
     fcgipm_app_publish(app);
+    app->at_rest = next == INT64_MAX && app->configured && !app->setting->connect &&
+                   fcgipm_app_processes(app) == 0 && app->restart != FCGIPM_RESTART_RUNNING;
     return next;
 }

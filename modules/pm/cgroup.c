@@ -9,19 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <apr_strings.h>
 
 #include "core/log.h"
 
-#define CGROUP2_MAGIC 0x63677270
-#define HTTPD_GROUP   "fcgipm-httpd" /* where httpd's own processes go when limits need their group empty */
-#define DEPTH_MAX     4              /* of a tree: users, pools, leaves */
+#define DEPTH_MAX     4 /* of a tree: users, pools, leaves */
 #define FIRST_LOOK_US 2000
 #define LAST_LOOK_US  500000
 #define END_MS        3000
@@ -80,7 +75,7 @@ struct leaving {
 };
 
 struct fcgipm_cgroup {
-    fcgipm_cgroup_base_t base;
+    fcgipm_hierarchy_base_t base;
     char name[40]; /* of the tree, in the base */
     int base_fd, fd;
     unsigned offered, enabled, told; /* controllers */
@@ -185,139 +180,6 @@ static unsigned read_controllers(int at, const char *file)
     return mask;
 }
 
-/* --- where --- */
-
-/* The hierarchy of version 2, also the one beside those of version 1 ("unified"). */
-static bool find_mount(char *root, char *point)
-{
-    FILE *f = fopen("/proc/self/mountinfo", "re");
-    char line[1024];
-    bool found = false;
-
-    while (f && !found && fgets(line, sizeof line, f))
-        found = strstr(line, " - cgroup2 ") && sscanf(line, "%*s %*s %*s %255s %255s", root, point) == 2;
-    if (f)
-        fclose(f);
-    return found;
-}
-
-static bool find_own(char *path, size_t cap)
-{
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    char line[1024];
-    bool found = false;
-
-    while (f && !found && fgets(line, sizeof line, f))
-        if (!strncmp(line, "0::/", 4)) {
-            line[strcspn(line, "\n")] = '\0';
-            if ((found = strlen(line + 3) < cap && !strstr(line, "/../")))
-                memcpy(path, line + 3, strlen(line + 3) + 1);
-        }
-    if (f)
-        fclose(f);
-    return found;
-}
-
-/* systemd's own mark of what it leaves to others. */
-static bool delegated(const char *dir)
-{
-    char value = 0;
-
-    return (getxattr(dir, "trusted.delegate", &value, 1) == 1 ||
-            getxattr(dir, "user.delegate", &value, 1) == 1) &&
-           value == '1';
-}
-
-static bool under_systemd(void)
-{
-    struct stat st;
-
-    return lstat("/run/systemd/system", &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-/* httpd's group; or the one above it, where httpd has been put aside in it (by us, or by systemd's
- * DelegateSubgroup=), so that ours are beside httpd and not in it. */
-static bool find_own_dir(fcgipm_cgroup_base_t *base)
-{
-    char root[256], path[512], parent[512], *slash;
-    size_t skip;
-
-    if (!find_mount(root, base->mount) || !find_own(path, sizeof path))
-        return false;
-    skip = strcmp(root, "/") ? strlen(root) : 0;
-    if (skip && (strncmp(path, root, skip) || (path[skip] && path[skip] != '/')))
-        return false;
-    if ((size_t)snprintf(base->dir, sizeof base->dir, "%s%s", base->mount, path + skip) >= sizeof base->dir)
-        return false;
-    if ((slash = strrchr(base->dir, '/')) && slash[1] == '\0' && slash > base->dir)
-        *slash = '\0';
-    snprintf(parent, sizeof parent, "%s", base->dir);
-    if (!(slash = strrchr(parent, '/')) || strlen(base->dir) <= strlen(base->mount))
-        return true;
-    *slash = '\0';
-    if (!strcmp(slash + 1, HTTPD_GROUP) || (!delegated(base->dir) && delegated(parent)))
-        snprintf(base->dir, sizeof base->dir, "%s", parent);
-    return true;
-}
-
-static apr_status_t find_auto(const fcgipm_cgroup_base_t *base, fcgipm_fault_t *fault)
-{
-    char path[600];
-
-    if (under_systemd() && !delegated(base->dir))
-        return fcgipm_fault_set(fault, APR_EINVAL, "control groups",
-                                "systemd has not delegated %.150s; write Delegate=yes into httpd's unit",
-                                base->dir);
-    snprintf(path, sizeof path, "%s/cgroup.kill", base->dir);
-    if (access(path, F_OK) < 0)
-        return fcgipm_fault_set(
-            fault, APR_EINVAL, "control groups",
-            "%.150s has no cgroup.kill: the kernel is too old, or it is the hierarchy's root", base->dir);
-    if (access(base->dir, W_OK) < 0)
-        return fcgipm_fault_set(fault, APR_EINVAL, "control groups", "%.150s cannot be written", base->dir);
-    return APR_SUCCESS;
-}
-
-static bool same_dir(const char *a, const char *b)
-{
-    struct stat x, y;
-
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-static apr_status_t find_path(fcgipm_cgroup_base_t *base, const char *path, fcgipm_fault_t *fault)
-{
-    struct statfs fs;
-
-    base->own = find_own_dir(base) && same_dir(base->dir, path);
-    if (strlen(path) >= sizeof base->dir)
-        return fcgipm_fault_set(fault, APR_EINVAL, "control groups", "the path is too long");
-    snprintf(base->dir, sizeof base->dir, "%s", path);
-    if (statfs(path, &fs) < 0)
-        return fcgipm_fault_set(fault, APR_EINVAL, "control groups", "%.150s: %s", path, strerror(errno));
-    if ((unsigned long)fs.f_type != CGROUP2_MAGIC)
-        return fcgipm_fault_set(
-            fault, APR_EINVAL, "control groups",
-            "%.150s is not in a cgroup v2 hierarchy; `mount -t cgroup2` says where one is", path);
-    return APR_SUCCESS;
-}
-
-apr_status_t fcgipm_cgroup_find(fcgipm_cgroup_base_t *base, const char *text, fcgipm_fault_t *fault)
-{
-    memset(base, 0, sizeof *base);
-    if (text && !strcasecmp(text, "Off"))
-        return fcgipm_fault_set(fault, APR_ENOTIMPL, "control groups", "FcgiCgroup Off");
-    base->strict = text && strcasecmp(text, "Auto");
-    if (text && text[0] == '/')
-        return find_path(base, text, fault);
-    if (!find_own_dir(base))
-        return fcgipm_fault_set(
-            fault, APR_EINVAL, "control groups",
-            "there is no cgroup v2 hierarchy here, or httpd is not in what is mounted of it");
-    base->own = true;
-    return base->strict ? APR_SUCCESS : find_auto(base, fault);
-}
-
 /* --- the tree --- */
 
 void fcgipm_cgroup_name(char *out, size_t cap, const char *runtime_dir)
@@ -345,7 +207,7 @@ static apr_status_t cannot(fcgipm_fault_t *fault, const char *what, const char *
                             dir, strerror(error));
 }
 
-apr_status_t fcgipm_cgroup_open(fcgipm_cgroup_t **out, const fcgipm_cgroup_base_t *base,
+apr_status_t fcgipm_cgroup_open(fcgipm_cgroup_t **out, const fcgipm_hierarchy_base_t *base,
                                 const char *runtime_dir, apr_pool_t *pool, fcgipm_fault_t *fault)
 {
     fcgipm_cgroup_t *tree = apr_pcalloc(pool, sizeof *tree);
@@ -414,7 +276,7 @@ static void move_all(int from, int to)
 /* A group with limits for those below has no processes itself, says the kernel: httpd's go aside. */
 static void put_httpd_aside(const fcgipm_cgroup_t *tree)
 {
-    int aside = make_dir(tree->base_fd, HTTPD_GROUP);
+    int aside = make_dir(tree->base_fd, FCGIPM_HIERARCHY_HTTPD);
 
     if (aside < 0)
         return;
@@ -424,7 +286,7 @@ static void put_httpd_aside(const fcgipm_cgroup_t *tree)
 
 static void put_httpd_back(const fcgipm_cgroup_t *tree)
 {
-    int aside = open_dir(tree->base_fd, HTTPD_GROUP);
+    int aside = open_dir(tree->base_fd, FCGIPM_HIERARCHY_HTTPD);
     char word[16];
 
     if (aside < 0)
@@ -436,7 +298,7 @@ static void put_httpd_back(const fcgipm_cgroup_t *tree)
         }
     move_all(aside, tree->base_fd);
     close(aside);
-    unlinkat(tree->base_fd, HTTPD_GROUP, AT_REMOVEDIR);
+    unlinkat(tree->base_fd, FCGIPM_HIERARCHY_HTTPD, AT_REMOVEDIR);
 }
 
 static void switch_on(fcgipm_cgroup_t *tree, unsigned wanted)
@@ -882,12 +744,12 @@ void fcgipm_cgroup_end(fcgipm_cgroup_t *tree)
 
 void fcgipm_cgroup_sweep(const char *text, const char *runtime_dir)
 {
-    fcgipm_cgroup_base_t base;
+    fcgipm_hierarchy_base_t base;
     fcgipm_fault_t fault;
     char name[40];
     int fd;
 
-    if (fcgipm_cgroup_find(&base, text, &fault) != APR_SUCCESS ||
+    if (fcgipm_hierarchy_find(&base, text, &fault) != APR_SUCCESS ||
         (fd = open(base.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         return;
     fcgipm_cgroup_name(name, sizeof name, runtime_dir);
@@ -982,9 +844,9 @@ void fcgipm_cgroup_check(const fcgipm_world_t *world, bool configtest,
                          void (*say)(void *ctx, bool fatal, const char *sentence), void *ctx)
 {
     const teller_t t = {.say = say, .ctx = ctx, .world = world};
-    fcgipm_cgroup_base_t base;
+    fcgipm_hierarchy_base_t base;
     fcgipm_fault_t fault;
-    apr_status_t rv = fcgipm_cgroup_find(&base, world->cgroup, &fault);
+    apr_status_t rv = fcgipm_hierarchy_find(&base, world->cgroup, &fault);
     bool elsewhere = configtest && base.own && !(world->cgroup && world->cgroup[0] == '/');
     char text[400];
 

@@ -20,27 +20,18 @@
 #include <apr_pools.h>
 #include "core/fault.h"
 #include "core/setting.h"
+#include "pm/hierarchy.h"
 #include "share/world.h"
 
 #define FCGIPM_CGROUP_LEAF 112 /* bytes of a leaf's path within the tree */
 
 typedef struct fcgipm_cgroup fcgipm_cgroup_t;
 
-/* Where the tree is to be made. */
-typedef struct fcgipm_cgroup_base {
-    char dir[512];
-    char mount[256]; /* of the hierarchy */
-    bool own;        /* httpd itself runs in it */
-    bool strict;     /* said by the administrator: On, or a path */
-} fcgipm_cgroup_base_t;
-
-/* text: FcgiCgroup as written, NULL: Auto. APR_ENOTIMPL: Off; APR_EINVAL: a sentence why it cannot be. */
-apr_status_t fcgipm_cgroup_find(fcgipm_cgroup_base_t *base, const char *text, fcgipm_fault_t *fault);
 /* The tree's name in the base: the same for the same runtime directory only (in two containers it may have
  * the same path). cap: 24 at least. */
 void fcgipm_cgroup_name(char *out, size_t cap, const char *runtime_dir);
 /* Make or find the tree of this runtime directory. APR_SUCCESS, or a fault. */
-apr_status_t fcgipm_cgroup_open(fcgipm_cgroup_t **tree, const fcgipm_cgroup_base_t *base,
+apr_status_t fcgipm_cgroup_open(fcgipm_cgroup_t **tree, const fcgipm_hierarchy_base_t *base,
                                 const char *runtime_dir, apr_pool_t *pool, fcgipm_fault_t *fault);
 /* All that follows does nothing where tree is NULL. */
 

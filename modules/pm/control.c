@@ -179,6 +179,7 @@ static void keep_orders(fcgipm_app_t *app)
 {
     fcgipm_registry_pool_t *row = &app->manager->registry->pool[app->index];
 
+    app->at_rest = false;
     row->flags = app->flags;
     row->scaled_min = app->min;
     row->scaled_max =

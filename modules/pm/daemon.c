@@ -147,9 +147,9 @@ static void tell_who(const fcgipm_world_t *world)
 /* FcgiCgroup: what cannot be is an error only where somebody asked for it. */
 static void open_groups(fcgipm_manager_t *m)
 {
-    fcgipm_cgroup_base_t base;
+    fcgipm_hierarchy_base_t base;
     fcgipm_fault_t fault;
-    apr_status_t rv = fcgipm_cgroup_find(&base, m->world->cgroup, &fault);
+    apr_status_t rv = fcgipm_hierarchy_find(&base, m->world->cgroup, &fault);
 
     if (rv == APR_SUCCESS)
         rv = fcgipm_cgroup_open(&m->cgroup, &base, m->runtime_dir, m->pool, &fault);

@@ -309,8 +309,10 @@ static size_t gather(fcgipm_manager_t *m, struct pollfd *fds, watch_t *watches)
         fds[FD_CONTROL + i] = (struct pollfd){.fd = fcgipm_control_fd(m->control, i), .events = POLLIN};
     for (unsigned i = 0; i < FCGIPM_SLOW_COMMANDS; i++)
         fds[FD_SLOW + i] = (struct pollfd){.fd = fcgipm_slow_fd(m->slow, i), .events = POLLIN};
-    for (uint32_t i = 0; i < m->app_end; i++)
-        for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++) {
+    for (uint32_t i = 0; i < m->app_end; i++) {
+        if (!m->apps[i] || fcgipm_app_rests(m->apps[i]))
+            continue;
+        for (uint32_t slot = 0; slot < m->apps[i]->geometry.slot_count; slot++) {
             fcgipm_worker_t *w = &m->apps[i]->workers[slot];
 
             if (w->pid == 0)
@@ -324,6 +326,7 @@ static size_t gather(fcgipm_manager_t *m, struct pollfd *fds, watch_t *watches)
             if (w->probe)
                 watch(fds, watches, &count, fcgipm_ready_fd(w->probe), w, fcgipm_worker_on_probe);
         }
+    }
     return count;
 }
 
@@ -338,9 +341,21 @@ static void on_signals(fcgipm_manager_t *m)
     fcgipm_reap_children(m);
 }
 
+/* Now and then, when there is a turn, also those at rest: what they have on the board is written anew. */
+#define ALL_US 1000000
+
+static bool all_are_due(fcgipm_manager_t *m)
+{
+    if (!m->stopping && m->now < m->all_at_us)
+        return false;
+    m->all_at_us = m->now + ALL_US;
+    return true;
+}
+
 static int64_t tend_all(fcgipm_manager_t *m)
 {
     int64_t next, at;
+    bool all;
 
     m->again = false;
     if ((at = fcgipm_slow_tend(m->slow)) < (next = fcgipm_watchman_tend(m)))
@@ -353,8 +368,9 @@ static int64_t tend_all(fcgipm_manager_t *m)
         next = at;
     if ((at = fcgipm_lack_tend(m)) < next)
         next = at;
+    all = all_are_due(m);
     for (uint32_t i = 0; i < m->app_end; i++)
-        if (m->apps[i]) {
+        if (m->apps[i] && (all || !fcgipm_app_rests(m->apps[i]))) {
             at = fcgipm_app_tend(m->apps[i]);
             next = at < next ? at : next;
         }

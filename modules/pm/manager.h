@@ -133,7 +133,10 @@ struct fcgipm_app {
     apr_array_header_t *watched; /* of fcgipm_watched_t; NULL: none */
     int64_t slow_us;             /* the last slow log entry */
     int64_t retired_us, quiet_us, forget_us;
-    uint32_t retired_in;      /* the first configuration without it: earlier httpd children know its index */
+    uint32_t retired_in; /* the first configuration without it: earlier httpd children know its index */
+    /* No process, nothing is due, nobody waits: left out of turns until somebody asks (needed_us) or
+     * something is changed here; whoever changes something clears it. */
+    bool at_rest;
     fcgipm_worker_t *workers; /* geometry.slot_count */
 };
 
@@ -152,7 +155,8 @@ struct fcgipm_manager {
     bool stopping;
     bool retiring; /* another module has taken over; until its httpd children are gone all goes on */
     int64_t retire_by_us;
-    bool again; /* something happened that other pools may wait for: look at all once more */
+    bool again;        /* something happened that other pools may wait for: look at all once more */
+    int64_t all_at_us; /* the next turn that leaves no pool out */
     int64_t stop_by_us;
     int exit_code; /* >= 0: leave the loop */
     int signal_fds[2];
@@ -216,6 +220,12 @@ void fcgipm_worker_clear(fcgipm_worker_t *w);
 static inline bool fcgipm_worker_alive(const fcgipm_worker_t *w)
 {
     return w->state == FCGIPM_SLOT_STARTING || w->state == FCGIPM_SLOT_READY;
+}
+/* What is not touched costs nothing, also no page that is copied after each fork: thousands may be declared.
+ */
+static inline bool fcgipm_app_rests(const fcgipm_app_t *app)
+{
+    return app->at_rest && app->needed_us == 0;
 }
 
 /* --- app.c: one pool --- */

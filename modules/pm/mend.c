@@ -232,6 +232,7 @@ void fcgipm_mend_look(fcgipm_manager_t *m)
     }
     if (differs || doubt)
         renew(m);
+    m->all_at_us = m->now;
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i]) {
             fcgipm_board_ghosts_leave(m->board, i, &m->apps[i]->geometry);

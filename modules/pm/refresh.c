@@ -118,6 +118,7 @@ void fcgipm_refresh_restart(fcgipm_app_t *app, const char *why)
             count++;
         }
     app->relieved = 0;
+    app->at_rest = false;
     app->restarted_us = app->manager->now;
     app->restart = FCGIPM_RESTART_RUNNING;
     app->silent = false;            /* a new program may answer */

@@ -190,9 +190,14 @@ static void count_all(fcgipm_manager_t *m)
 {
     m->processes = 0;
     for (uint32_t i = 0; i < m->app_end; i++)
-        if (m->apps[i] && m->apps[i]->account)
+        if (m->apps[i] && m->apps[i]->account && m->apps[i]->account->processes)
             m->apps[i]->account->processes = 0;
-    each_worker(m, count_one);
+    for (uint32_t i = 0; i < m->app_end; i++) {
+        if (!m->apps[i] || fcgipm_app_rests(m->apps[i]))
+            continue;
+        for (uint32_t slot = 0; slot < m->apps[i]->geometry.slot_count; slot++)
+            count_one(&m->apps[i]->workers[slot]);
+    }
 }
 
 void fcgipm_watchman_count(fcgipm_app_t *app)
@@ -301,13 +306,13 @@ static void make_room(fcgipm_manager_t *m)
     char why[128];
 
     for (uint32_t i = 0; i < m->app_end; i++) {
-        if (m->apps[i]) {
-            if (m->apps[i]->wanted && m->apps[i]->wanted_of_user)
-                make_room_of_user(m, m->apps[i]);
-            else
-                wanted += m->apps[i]->wanted;
-            m->apps[i]->wanted = 0;
-        }
+        if (!m->apps[i] || !m->apps[i]->wanted)
+            continue;
+        if (m->apps[i]->wanted_of_user)
+            make_room_of_user(m, m->apps[i]);
+        else
+            wanted += m->apps[i]->wanted;
+        m->apps[i]->wanted = 0;
     }
     if (wanted == 0 || (going = leaving(m, NULL)) >= wanted)
         return;

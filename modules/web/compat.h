@@ -2,23 +2,18 @@
 #ifndef FCGIPM_WEB_COMPAT_H
 #define FCGIPM_WEB_COMPAT_H
 /*
- * What: FcgiCompat On: the directives of mod_fcgid and mod_fastcgi, for those who come from there. Each is a
- * row of a table in compat.c: it becomes a native setting, or is answered with one warning that says what is
- * there in its place, or (where to ignore it would open a door) refused. FcgidWrapper, FastCgiServer and
- * FastCgiExternalServer become pools, made when the whole configuration has been read, since the values may
- * stand behind them. fcgipm-migrate writes the same down as native directives; docs/migrate.md has the
- * tables. Who calls: directive and guard while httpd reads its configuration; match in request threads. Owns:
- * everything is in pconf. Always true: 1. with FcgiCompat Off no directive does anything, and one that
- * another module has is that module's; 2. a request takes a pool only by the server's configuration
- * (.htaccess may set the handler, never the program).
+ * What: FcgiCompat On: what becomes of the directives of mod_fcgid and mod_fastcgi (web/legacy), for those
+ * who come from there. FcgidWrapper, FastCgiServer and FastCgiExternalServer become pools, made when the
+ * whole configuration has been read; requests with their handlers are led to them. fcgipm-migrate writes the
+ * same down as native directives; docs/migrate.md has the tables. Who calls: guard while httpd reads its
+ * configuration; match in request threads. Owns: everything is in pconf. Always true: a request takes a pool
+ * only by the server's configuration (.htaccess may set the handler, never the program).
  */
 #include <stdbool.h>
 #include <httpd.h>
 #include <http_config.h>
 #include "web/directive.h"
 
-/* pre_config. */
-void fcgipm_compat_begin(apr_pool_t *pconf);
 /* check_config: makes the pools. False: do not start (logged with file:line). */
 bool fcgipm_compat_finish(apr_pool_t *pconf, server_rec *main_server);
 

@@ -7,7 +7,7 @@
  *
  *   X(name, kind, native directive, its key, nth of those without a key, text)
  *
- * kind: see compat.c. text: an example of a value; or, where there is no counterpart or it is refused, what
+ * kind: see legacy.c. text: an example of a value; or, where there is no counterpart or it is refused, what
  * is there in its place.
  */
 #define NO_AUTH                                                                                              \

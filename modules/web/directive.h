@@ -23,7 +23,7 @@ typedef struct fcgipm_pool_conf {
     const char *place;             /* "file:line" */
     const ap_directive_t *block;   /* what is said in it, by line; NULL: it was not made by a block */
     const char *wrapper;           /* the command of FcgiAllowWrapper that made it, NULL: none */
-    fcgipm_share_t share;          /* from child_init on, see web/portion.h */
+    fcgipm_share_t share;          /* from post_config on, see web/portion.h */
     bool inherited;                /* FcgiCompat: of another server's wrapper; nobody may ever ask for it */
 } fcgipm_pool_conf_t;
 
@@ -37,7 +37,7 @@ typedef struct fcgipm_server_conf {
     apr_array_header_t *user_limits; /* of fcgipm_user_limit_t; main server only */
     fcgipm_global_t global;          /* main server only */
     fcgipm_setting_t *script;        /* settings of fcgipm-script pools: the defaults */
-    struct fcgipm_compat *compat;    /* FcgiCompat: see web/compat.h */
+    struct fcgipm_legacy *legacy;    /* FcgiCompat: see web/legacy.h */
     fcgipm_world_site_t site;        /* from post_config on with its key */
 } fcgipm_server_conf_t;
 
@@ -56,6 +56,14 @@ typedef struct fcgipm_dir_conf {
     apr_hash_t *wrappers; /* FcgiCompat: FcgidWrapper by extension; NULL: none */
     apr_array_header_t *endings; /* of fcgipm_wrapper_t: FcgiWrapper; the first that fits holds */
 } fcgipm_dir_conf_t;
+
+/* An application, or a command, that is named somewhere: FcgiPass, SetHandler, AddHandler, FcgiAllowPass,
+ * FcgiWrapper. */
+typedef struct fcgipm_reference {
+    const char *pool, *place, *directive;
+    server_rec *server;
+    bool wrapper; /* pool: a command */
+} fcgipm_reference_t;
 
 /* Ends with an empty record; complete when the module has been loaded. */
 extern command_rec fcgipm_directive_table[];
@@ -96,10 +104,14 @@ void fcgipm_directive_vhost_user(fcgipm_setting_t *setting, server_rec *s, apr_p
 const char *fcgipm_directive_add(apr_pool_t *pool, server_rec *s, fcgipm_setting_t *setting,
                                  const char *place);
 
-/* post_config, also under configtest: commands exist and are executable, users exist, every pool named by
- * FcgiPass or SetHandler exists. Every fault is logged with file:line. False: do not start.
- */
-bool fcgipm_directive_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server);
+/* The line that a sentence about a block is about: it begins with a directive, which may be said in there, if
+ * need be behind FCGIPM_WOULD_NOT. Else that of the block. */
+#define FCGIPM_WOULD_NOT "a process would not start: "
+const ap_directive_t *fcgipm_directive_line(const ap_directive_t *block, const char *sentence);
+/* What the block of these settings is called. */
+const char *fcgipm_directive_kind(const fcgipm_setting_t *s);
+/* What this configuration has named so far, of fcgipm_reference_t. */
+const apr_array_header_t *fcgipm_directive_references(void);
 /* Every pool and template of every server, of fcgipm_pool_conf_t *. */
 apr_array_header_t *fcgipm_directive_pools(apr_pool_t *pool, server_rec *main_server);
 /* post_config: what templates know of a virtual host. Lives as long as the configuration. */

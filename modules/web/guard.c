@@ -34,6 +34,7 @@
 #include "share/children.h"
 #include "share/msg.h"
 #include "share/wake.h"
+#include "web/check.h"
 #include "web/compat.h"
 #include "web/directive.h"
 #include "web/async.h"
@@ -691,9 +692,11 @@ static apr_status_t assign_all(const fcgipm_guard_state_t *state, const apr_arra
     unsigned *turns = apr_palloc(ptemp, sizeof *turns * ((size_t)pools->nelts + 1));
     crowd_t crowd = {0};
 
-    for (int i = 0; i < pools->nelts; i++)
-        turns[i] = fcgipm_world_turn(state->registry, state->board,
-                                     APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *)->setting);
+    for (int i = 0; i < pools->nelts; i++) {
+        const fcgipm_pool_conf_t *pool = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
+
+        turns[i] = pool->model.setting ? 0 : fcgipm_world_turn(state->registry, state->board, pool->setting);
+    }
     for (unsigned turn = 0; turn < FCGIPM_WORLD_TURNS; turn++)
         for (int i = 0; i < pools->nelts; i++) {
             apr_status_t rv = APR_SUCCESS;
@@ -840,7 +843,7 @@ int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *p
     fcgipm_directive_settle(pconf, s);
     if (fcgipm_directive_pools(ptemp, s)->nelts)
         fcgipm_async_check(s, fcgipm_directive_server(s)->global.async);
-    return fcgipm_directive_check(pconf, ptemp, s) ? OK : !OK;
+    return fcgipm_check_config(pconf, ptemp, s) ? OK : !OK;
 }
 
 /* A module with another layout has left its state: its manager and workers serve its httpd children until
@@ -910,6 +913,7 @@ int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
         FCGIPM_LOG(649, FCGIPM_LOG_ERR, fault.status, 0, "%s", fault.sentence);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
+    fcgipm_portion_prepare(pconf, s);
     state->stop_us = longest_stop(pools);
     state->broken = 0;
     watch_previous(state);
@@ -947,7 +951,6 @@ void fcgipm_guard_child_init(apr_pool_t *pchild, server_rec *s)
         drop_parents_things(state);
     fcgipm_async_child_init(s, fcgipm_directive_server(s)->global.async);
     fcgipm_spool_limit(fcgipm_portion_memory(s));
-    fcgipm_portion_prepare(pchild, s);
     fcgipm_board_sign(state->board); /* it is ours, the layout says; another child may have written over it */
     env = (fcgipm_link_env_t){.board = state->board,
                               .requests_fd = state->requests[1],

@@ -10,7 +10,7 @@
 #include <httpd.h>
 #include "link/lease.h"
 
-/* configtest and every start: see fcgipm_directive_check. */
+/* configtest and every start: see fcgipm_check_config. */
 int fcgipm_guard_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
 int fcgipm_guard_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s);
 int fcgipm_guard_monitor(apr_pool_t *pool, server_rec *s);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <ap_mpm.h>
+#include <apr_hash.h>
 #include <apr_strings.h>
 
 #include "share/board.h"
@@ -59,46 +60,49 @@ static uint32_t places(const fcgipm_setting_t *s)
     return (s->connect ? 1 : s->processes_max) * fcgipm_setting_places(s);
 }
 
-/* Only an account that was named is somebody's; without FcgiUser all run as httpd's own. */
-static bool same_user(const fcgipm_setting_t *a, const fcgipm_setting_t *b)
+/* Requests that could run at a time: of all pools of a user, ... */
+typedef struct crowd {
+    apr_hash_t *users;  /* ... by name, uint32_t *; only an account that was named is somebody's */
+    uint32_t blocks;    /* ... of all of these */
+    uint32_t templates; /* ... and what any user could have in the pools of templates */
+} crowd_t;
+
+static void count_template(crowd_t *crowd, const fcgipm_setting_t *s)
 {
-    return a->user && b->user && !a->connect && !b->connect && !strcmp(a->user, b->user);
+    if (s->user_from != FCGIPM_USER_SAID && s->user_from != FCGIPM_USER_HTTPD)
+        crowd->templates += s->user_vhost ? UINT16_MAX : places(s); /* in each virtual host */
 }
 
-/* What one user could have of requests that run at a time in the pools of templates. */
-static uint32_t places_of_templates(const apr_array_header_t *pools)
+static void count_block(crowd_t *crowd, const fcgipm_setting_t *s, apr_pool_t *pool)
 {
-    uint32_t all = 0;
+    uint32_t *sum;
 
-    for (int i = 0; i < pools->nelts; i++) {
-        const fcgipm_setting_t *s = APR_ARRAY_IDX(pools, i, const fcgipm_pool_conf_t *)->setting;
-
-        if (s->user_from == FCGIPM_USER_SAID || s->user_from == FCGIPM_USER_HTTPD)
-            continue;
-        all += s->user_vhost ? UINT16_MAX : places(s); /* in each virtual host */
+    if (!s->user || s->connect)
+        return;
+    if (!(sum = apr_hash_get(crowd->users, s->user, APR_HASH_KEY_STRING))) {
+        sum = apr_pcalloc(pool, sizeof *sum);
+        apr_hash_set(crowd->users, s->user, APR_HASH_KEY_STRING, sum);
     }
-    return all;
+    *sum += places(s);
+    crowd->blocks += places(s);
 }
 
 /* (Who is a template's user nobody knows yet: perhaps that of a block.) */
-static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s,
-                             const apr_array_header_t *pools, uint32_t threads)
+static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s, const crowd_t *crowd,
+                             uint32_t threads)
 {
-    uint32_t all = places_of_templates(pools);
+    const uint32_t *of_user;
+    uint32_t all = crowd->templates;
 
     if (s->user_from == FCGIPM_USER_HTTPD || (!s->user_from && !s->user) || s->connect)
         return;
-    for (int i = 0; i < pools->nelts; i++) {
-        const fcgipm_setting_t *other = APR_ARRAY_IDX(pools, i, const fcgipm_pool_conf_t *)->setting;
-
-        if (s->user_from ? other->user && !other->connect : same_user(s, other))
-            all += places(other);
-    }
+    of_user = s->user_from ? &crowd->blocks : apr_hash_get(crowd->users, s->user, APR_HASH_KEY_STRING);
+    all += of_user ? *of_user : 0;
     share->peer_threads = threads;
     share->peers_tight = all > threads;
 }
 
-static fcgipm_share_t script_share; /* of this child */
+static fcgipm_share_t script_share;
 
 const fcgipm_share_t *fcgipm_portion_of(const fcgipm_match_t *match)
 {
@@ -207,12 +211,19 @@ void fcgipm_portion_waited(fcgipm_board_t *board, unsigned child)
     count_held(&board->demanding[child], &demanding, -1);
 }
 
-void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server)
+void fcgipm_portion_prepare(apr_pool_t *pconf, server_rec *main_server)
 {
-    apr_array_header_t *pools = fcgipm_directive_pools(pool, main_server);
+    apr_array_header_t *pools = fcgipm_directive_pools(pconf, main_server);
+    crowd_t crowd = {.users = apr_hash_make(pconf)};
     uint32_t all = all_threads(), said = fcgipm_directive_server(main_server)->global.user_threads;
 
     script_share = (fcgipm_share_t){.threads = at_least_one(all / 2)};
+    for (int i = 0; i < pools->nelts; i++) {
+        const fcgipm_setting_t *s = APR_ARRAY_IDX(pools, i, const fcgipm_pool_conf_t *)->setting;
+
+        count_template(&crowd, s);
+        count_block(&crowd, s, pconf);
+    }
     for (int i = 0; i < pools->nelts; i++) {
         fcgipm_pool_conf_t *conf = APR_ARRAY_IDX(pools, i, fcgipm_pool_conf_t *);
         const fcgipm_setting_t *s = conf->setting;
@@ -221,6 +232,6 @@ void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server)
         memset(share, 0, sizeof *share);
         share->threads = s->queue_threads ? s->queue_threads : at_least_one(all / 2);
         share->tight = places(s) > share->threads;
-        share_with_peers(share, s, pools, said ? said : at_least_one(all - all / 4));
+        share_with_peers(share, s, &crowd, said ? said : at_least_one(all - all / 4));
     }
 }

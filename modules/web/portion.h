@@ -3,8 +3,9 @@
 #define FCGIPM_WEB_PORTION_H
 /*
  * What: how many of httpd's threads the requests of each pool, and those of all pools of one user, may hold
- * (FcgiQueue threads=, FcgiUserThreads): worked out once per child from the configuration and the MPM's size.
- * Who calls: child_init. Owns: memory from the child's pool.
+ * (FcgiQueue threads=, FcgiUserThreads): worked out once from the configuration and the MPM's size, in the
+ * parent: what a child wrote here for each pool would be memory of its own for each pool. Who calls:
+ * post_config, request threads. Owns: memory from pconf.
  */
 #include <stdbool.h>
 #include <httpd.h>
@@ -26,6 +27,6 @@ void fcgipm_portion_waited(fcgipm_board_t *board, unsigned child);
 uint32_t fcgipm_portion_grace(void);
 /* Bytes of answers that this child may keep in memory. */
 apr_uint64_t fcgipm_portion_memory(server_rec *main_server);
-/* Fills `share` of every pool. */
-void fcgipm_portion_prepare(apr_pool_t *pool, server_rec *main_server);
+/* Fills `share` of every pool, once their indexes are known. */
+void fcgipm_portion_prepare(apr_pool_t *pconf, server_rec *main_server);
 #endif

@@ -210,10 +210,10 @@ sub httpd {
     return $self;
 }
 
-sub start {
+# The parent process, without waiting for anything.
+sub launch {
     my ($self) = @_;
     my $httpd = find_httpd();
-    my $before = $self->generations;
     my $pid = fork // die "fork: $!";
     if (!$pid) {
         setpgrp 0, 0;
@@ -225,9 +225,15 @@ sub start {
         %ENV = (%ENV, %{$self->{env} // {}});
         open STDOUT, '>>', "$self->{root}/stdout.log";
         open STDERR, '>&', \*STDOUT;
-        exec $httpd, '-f', "$self->{root}/httpd.conf", '-DFOREGROUND' or POSIX::_exit(127);
+        exec @{$self->{within} // []}, $httpd, '-f', "$self->{root}/httpd.conf", '-DFOREGROUND' or POSIX::_exit(127);
     }
-    $self->{pid} = $pid;
+    return $self->{pid} = $pid;
+}
+
+sub start {
+    my ($self) = @_;
+    my $before = $self->generations;
+    my $pid = $self->launch;
     my $end = time + 30;
     until ($self->generations > $before && IO::Socket::INET->new(PeerAddr => "127.0.0.1:$self->{port}")) {
         if (waitpid($pid, POSIX::WNOHANG()) == $pid || time > $end) {

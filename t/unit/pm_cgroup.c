@@ -110,7 +110,7 @@ static const char *in_tree(const char *path)
 
 static apr_status_t try_open(bool strict, fcgipm_fault_t *fault)
 {
-    fcgipm_cgroup_base_t base = {.strict = strict};
+    fcgipm_hierarchy_base_t base = {.strict = strict};
 
     snprintf(base.dir, sizeof base.dir, "%s", dir);
     return fcgipm_cgroup_open(&tree, &base, root, pool, fault);
@@ -360,7 +360,7 @@ static void a_controller_that_cannot_be_switched_on(void **state)
 static void httpd_makes_room(void **state)
 {
     fcgipm_setting_t *s = setting("shop", (fcgipm_group_limit_t){.pids_max = 9});
-    fcgipm_cgroup_base_t base = {.own = true};
+    fcgipm_hierarchy_base_t base = {.own = true};
     fcgipm_fault_t fault;
 
     (void)state;
