@@ -118,4 +118,35 @@ subtest 'what does not start' => sub {
     is $h->get('/one')->{status}, 200, 'the neighbour is well';
 };
 $h->stop;
+
+# FcgiUserQueue: one user's requests, whichever of his applications they wait for.
+subtest 'FcgiUserQueue' => sub {
+    plan skip_all => 'needs root' if $>;
+    my @pools = ([first => 'nobody'], [second => 'nobody'], [other => 'daemon'], [own => '']);
+    my $h = Fcgipm->httpd(expect_log => [qr/FPM0600/], conf => <<"EOC");
+FcgiUserQueue 4
+FcgiMinUid 1
+FcgiMinGid 1
+@{[map { my ($name, $user) = @$_; "<FcgiServer $name>\n    FcgiCommand $actor\n    FcgiProcesses 1\n    FcgiTimeout queue=20s\n" . ($user ? "    FcgiUser $user\n" : '') . "</FcgiServer>\n<Location /$name>\n    FcgiPass $name\n</Location>\n" } @pools]}
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
+EOC
+    my $ask = sub { my $s = $h->connect; print {$s} "GET $_[0] HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"; return $s };
+    my $waits = sub { my $n = 0; $n += $_->{waiting} for grep { $_->{name} =~ /^(?:$_[0])$/ } @{$h->status->{pools}}; return $n };
+    my $count = sub { my ($status, @r) = @_; return scalar grep { $_->{head} =~ m{^HTTP/1\.1 $status } } @r };
+    my @first = map { $ask->('/first?sleep=2500') } 1 .. 4;
+    wait_for { $waits->('first') == 3 } 5, 'three wait for the one';
+    my @second = map { $ask->('/second?sleep=2500') } 1 .. 6;
+    wait_for { $waits->('first|second') == 4 } 5, 'and one for the other: four in all';
+    my @others = map { $ask->("/$_?sleep=100") } ('other') x 4, ('own') x 8;
+    my @r = map { { head => (Fcgipm::read_all($_, 30))[0] } } @second;
+    is_deeply [$count->(503, @r), $count->(200, @r)], [4, 2], 'who does not fit gets 503';
+    @r = map { { head => (Fcgipm::read_all($_, 30))[0] } } @others;
+    is $count->(200, @r), 12, 'another user, and applications of none, are not counted';
+    @r = map { { head => (Fcgipm::read_all($_, 30))[0] } } @first;
+    is $count->(200, @r), 4, 'who waits is served';
+    ok $h->log_has(qr/FPM0600: pool second: 4 requests wait for the applications of user nobody already \(FcgiUserQueue\); answered 503/), 'the log says why';
+    $h->stop;
+};
 done_testing;

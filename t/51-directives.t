@@ -42,7 +42,7 @@ good 'all of them', $block->(<<'EOC');
     FcgiWatch Command
     FcgiSlowLog 5s /bin/echo one "two words"
 EOC
-good 'over all', "FcgiMaxWorkers 100\nFcgiMemoryBudget 2G\nFcgiUserMemory 512M\nFcgiUserThreads Auto\n" . $block->();
+good 'over all', "FcgiMaxWorkers 100\nFcgiMemoryBudget 2G\nFcgiUserMemory 512M\nFcgiUserQueue 200\nFcgiUserThreads Auto\n" . $block->();
 good 'and the rest', "FcgiAsync Off\nFcgiResponseMemory 1G\n" . $block->("    FcgiResponseBuffer memory=1M file=0\n    FcgiRequestBuffering Off\n    FcgiSendfile /usr/share \"/tmp\"\n    FcgiSendfile /var/\n");
 good 'limits', "FcgiCgroup Off\nFcgiUserLimit www-data memory=1G cpu=150% pids=100\nFcgiUserLimit * pids=0\n" . $block->("    FcgiCgroupLimit memory.max=1G memory.high=900M cpu.max=50%\n    FcgiCgroupLimit cpu.weight=10 pids.max=50 io.weight=500\n");
 SKIP: {

@@ -115,6 +115,7 @@ typedef struct fcgipm_global {
     uint32_t min_uid, min_gid;   /* no application runs as a user or group below; httpd's own may */
     uint32_t user_workers;       /* processes of all pools of one FcgiUser, 0 = as many as they may have */
     uint32_t demand_pools;       /* pools made on demand at a time */
+    uint32_t user_queue;         /* requests that wait for processes of one FcgiUser, 0 = as many as may */
     uint64_t user_memory_bytes;  /* PSS of all processes of one FcgiUser, 0 = no budget */
 } fcgipm_global_t;
 

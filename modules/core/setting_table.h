@@ -328,6 +328,10 @@
       "there is room requests wait, at most 10 seconds, then 503; without a thread (FcgiAsync), or else "    \
       "in half of httpd's threads at most. By itself a pool goes when its last process was idle for "        \
       "FcgiTimeout idle=.")                                                                                  \
+    X("FcgiUserQueue", COUNT, user_queue, 0, 100000, "0", NULL, "number",                                    \
+      "Most requests that may wait for processes of all applications of one user together (FcgiUser, or "    \
+      "what a template finds), beside FcgiQueue length= of each; further ones get 503 at once. 0: no "       \
+      "limit.")                                                                                              \
     X("FcgiUserThreads", COUNT, user_threads, 0, 100000, "Auto", NULL, "number",                             \
       "Most of httpd's threads that requests to all applications of one user (FcgiUser, or what a template " \
       "finds) may hold together; beyond it they get 503 at once. Auto: three quarters of httpd's "           \

@@ -193,6 +193,37 @@ static apr_status_t check_share(const attempt_t *a, uint64_t ticket, uint32_t co
     return APR_SUCCESS;
 }
 
+/* Who waits already, for whatever pool of the account: those before us, where we do. */
+static uint32_t waiting_of_user(const attempt_t *a)
+{
+    const fcgipm_board_t *board = a->link->env.board;
+    uint32_t waiting = 0, pool = a->pool;
+    fcgipm_geometry_t g;
+    for (unsigned i = 0; i < FCGIPM_PEERS_MAX && waiting < a->wish->user_queue; i++) {
+        if (pool == a->pool)
+            waiting += fcgipm_queue_ahead(board, &a->g, fcgipm_cell_payload(a->word));
+        else if (fcgipm_atom_peek(&board->pool[pool].waiting) && fcgipm_board_geometry(board, pool, &g))
+            waiting += fcgipm_queue_count(board, &g);
+        if ((pool = fcgipm_board_peer(board, pool, a->pool)) == a->pool)
+            break;
+    }
+    return waiting;
+}
+
+/* To be asked with a place in the queue. */
+static apr_status_t check_users_queue(const attempt_t *a)
+{
+    const fcgipm_board_t *board = a->link->env.board;
+    char user[64];
+    if (!a->wish->user_queue || !fcgipm_atom_peek(&board->pool[a->pool].account) ||
+        waiting_of_user(a) < a->wish->user_queue)
+        return APR_SUCCESS;
+    return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
+                            "%u requests wait for the applications of user %s already (FcgiUserQueue)",
+                            a->wish->user_queue,
+                            fcgipm_lease_user(board, a->pool, a->wish->setting, user, sizeof user));
+}
+
 static apr_status_t check_limits(attempt_t *a)
 {
     int64_t now_us = fcgipm_clock_us();
@@ -343,6 +374,8 @@ static apr_status_t queue_up(attempt_t *a)
     }
     uint64_t seen = a->word; /* a grant that has come already is still to be found */
     rv = check_share(a, fcgipm_cell_payload(a->word), 0); /* others may have joined with us */
+    if (rv == APR_SUCCESS)
+        rv = check_users_queue(a);
     if (rv != APR_SUCCESS && fcgipm_queue_leave(board, a->pool, a->cell, &seen)) {
         fcgipm_stat_queue_full_add(board, a->pool, 1);
         return rv;

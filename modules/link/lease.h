@@ -74,6 +74,7 @@ typedef struct fcgipm_wish {
                                         handed over; whether the seat is one, fcgipm_lease_lives says */
     const fcgipm_setting_t *setting; /* queue_us, queue_length, connect_us, keep_conn, connect */
     const fcgipm_share_t *share;     /* may be NULL: no bound */
+    uint32_t user_queue;             /* requests of all pools of the account that may wait; 0: no limit */
     bool fresh;                      /* do not use a kept connection (the request could not be repeated) */
     bool alone;                      /* not on a connection with others (FcgiMultiplex) */
     uint32_t avoid_seat_slot; /* slot number to avoid if another is free (the retry rule); UINT32_MAX none */

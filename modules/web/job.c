@@ -715,6 +715,7 @@ static void begin_lease(job_t *job)
                                 .opening_ends = fcgipm_body_empty(job->body),
                                 .setting = job->setting,
                                 .share = fcgipm_portion_of(&job->match),
+                                .user_queue = fcgipm_portion_user_queue(),
                                 .fresh = !idempotent(job->r),
                                 .alone = job->client_fd < 0,
                                 .avoid_seat_slot = job->avoid,

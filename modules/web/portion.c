@@ -104,6 +104,13 @@ static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s, c
 
 static fcgipm_share_t script_share;
 
+static uint32_t user_queue;
+
+uint32_t fcgipm_portion_user_queue(void)
+{
+    return user_queue;
+}
+
 const fcgipm_share_t *fcgipm_portion_of(const fcgipm_match_t *match)
 {
     if (fcgipm_async_active())
@@ -217,6 +224,7 @@ void fcgipm_portion_prepare(apr_pool_t *pconf, server_rec *main_server)
     crowd_t crowd = {.users = apr_hash_make(pconf)};
     uint32_t all = all_threads(), said = fcgipm_directive_server(main_server)->global.user_threads;
 
+    user_queue = fcgipm_directive_server(main_server)->global.user_queue;
     script_share = (fcgipm_share_t){.threads = at_least_one(all / 2)};
     for (int i = 0; i < pools->nelts; i++) {
         const fcgipm_setting_t *s = APR_ARRAY_IDX(pools, i, const fcgipm_pool_conf_t *)->setting;

@@ -3,9 +3,9 @@
 #define FCGIPM_WEB_PORTION_H
 /*
  * What: how many of httpd's threads the requests of each pool, and those of all pools of one user, may hold
- * (FcgiQueue threads=, FcgiUserThreads): worked out once from the configuration and the MPM's size, in the
- * parent: what a child wrote here for each pool would be memory of its own for each pool. Who calls:
- * post_config, request threads. Owns: memory from pconf.
+ * (FcgiQueue threads=, FcgiUserThreads), and how many of a user may wait (FcgiUserQueue): worked out once
+ * from the configuration and the MPM's size, in the parent: what a child wrote here for each pool would be
+ * memory of its own for each pool. Who calls: post_config, request threads. Owns: memory from pconf.
  */
 #include <stdbool.h>
 #include <httpd.h>
@@ -15,6 +15,8 @@
 
 /* What link/lease shall count for a request; NULL where requests wait without a thread. */
 const fcgipm_share_t *fcgipm_portion_of(const fcgipm_match_t *match);
+/* FcgiUserQueue: requests of one user that may wait for a process; 0: no limit. */
+uint32_t fcgipm_portion_user_queue(void);
 /* There: may a request that needs its thread (HTTP/2, a subrequest) have one? It holds it until `pool` ends.
  */
 bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_board_t *board, unsigned child,
