@@ -132,7 +132,7 @@ $h->stop;
 # --- the root directory ---
 
 $h = Fcgipm->httpd(
-    expect_log => [qr/FPM037[67]/],
+    expect_log => [qr{FPM0680: .* its next process finds it without a wall}, qr/FPM037[67]/],
     conf => block('jailed', "FcgiRoot $top/jail", 'FcgiCommand /bin/walls', 'FcgiDirectory /data', 'FcgiSlowLog 100ms /bin/walls look', 'FcgiWatch Command')
         . block('free')
 );

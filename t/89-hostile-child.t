@@ -135,9 +135,9 @@ subtest 'what it holds' => sub {
     unlike $r->{body}, qr/^descriptor (?!.*memfd:fcgipm-children\b)/m, 'and a descriptor of neither';
 };
 for my $like (qw(random ones zeros small states pids)) {
-    subtest "the board: $like" => sub { hostile("do=board&like=$like", $long ? 10 : 2) };
+    subtest "the board: $like" => sub { hostile("do=board&like=$like", $long ? 10 : 1) };
 }
-subtest 'messages' => sub { hostile('do=messages', $long ? 10 : 3, cpu => 0.6) };
+subtest 'messages' => sub { hostile('do=messages', $long ? 10 : 2, cpu => 0.6) };
 subtest 'bells' => sub {
     # Nobody reads them any more, and whoever writes waits, if he can be made to. Then many must be woken.
     my $r = $h->get('/rubbish?do=bells');

@@ -85,7 +85,8 @@ for my $user (@users) {
 }
 
 subtest 'in the server\'s configuration' => sub {
-    is scalar(() = grep { uid_of($_) } $h->workers), 2, 'nothing runs but what is not on demand';
+    wait_for { 2 == grep { uid_of($_) } $h->workers } 10, 'what is not on demand runs';
+    is scalar(() = $h->workers), 2, '... and nothing else';
     is who("/srv/$alice/x.own?do=pid"), $alice, 'as the file\'s owner';
     is command("/srv/$alice/x.own?do=pid"), "$actor mine -x ", 'by that command';
     is at("/srv/$alice/x.own?do=pid"), at("/srv/$alice/x.also?do=pid"), 'another ending, the same pool';

@@ -50,6 +50,7 @@ my (@wrong, $most);
 $most = 0;
 my $begin = time;
 for my $n (1 .. 40) {
+    wait_for { rows('a') < 20 } 15, 'what has been replaced goes'; # (a place is free two to four seconds after its last process)
     configure(pools("v$n"));
     for my $name (qw(a b)) {
         my ($got, $end) = ('', time + 10);

@@ -16,7 +16,7 @@ use Exporter 'import';
 use Fcntl qw(:flock);
 use File::Temp ();
 use IO::Select;
-use JSON::PP ();
+use JSON::XS ();
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 use POSIX ();
@@ -31,13 +31,13 @@ my %running;    # address => object, for END
 sub wait_for(&$;$) {
     my ($cond, $seconds, $what) = @_;
     my $end = time + $seconds;
-    my $value;
+    my ($value, $round) = (undef, 0);
     until ($value = $cond->()) {
         if (time > $end) {
             Test::More::fail('in time: ' . ($what // 'condition')) ;
             return;
         }
-        sleep 0.01;
+        sleep($round++ < 50 ? 0.01 : 0.03);
     }
     return $value;
 }
@@ -425,7 +425,7 @@ sub ctl {
 # The status page as data; of one pool with its name.
 sub status {
     my ($self, $name) = @_;
-    my $all = JSON::PP->new->decode($self->get('/st?json')->{body});
+    my $all = JSON::XS->new->decode($self->get('/st?json')->{body});
     return $all unless defined $name;
     return (grep { $_->{name} eq $name && $_->{route} == $_->{index} } @{$all->{pools}})[0];
 }
