@@ -106,7 +106,7 @@ my $limit = limit($manager);
 wants('no descriptor', sub { set_limit($manager, lowest($manager)) }, sub { set_limit($manager, $limit) });
 like $h->log, qr/FPM0450: the manager itself lacks descriptors to (?:start processes|ask processes whether they live \(FcgiProbe\)|hear fcgipmctl) \(Too many open files\): what runs goes on/, 'the log says what is lacking';
 # Some are left: enough for all but another process.
-wants('few descriptors', sub { set_limit($manager, lowest($manager) + 12) }, sub { set_limit($manager, $limit) });
+wants('few descriptors', sub { set_limit($manager, lowest($manager) + 8) }, sub { set_limit($manager, $limit) });
 wants('fork: EAGAIN', sub { fail_fork($manager, 11) }, sub { fail_fork(0, 0) });
 wants('fork: ENOMEM', sub { fail_fork($manager, 12) }, sub { fail_fork(0, 0) });
 

@@ -164,7 +164,7 @@ is $h->request(POST => '/virtual?do=sum', body => 'x' x 100001)->{status}, 413, 
 my $chunks = "POST /virtual?do=sum HTTP/1.1\r\nHost: own.example\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
 like $h->raw($chunks . "28\r\n" . 'x' x 40 . "\r\n0\r\n\r\n"), qr{^HTTP/1.1 200.*\n40 }s, 'in chunks';
 like $h->raw($chunks . "40\r\n" . 'x' x 64 . "\r\n0\r\n\r\n"), qr{^HTTP/1.1 413}, 'the virtual host\'s own limit';
-my %pool = map { ("$_->{name} " . ($_->{vhost} // '')) => $_ } @{JSON::PP->new->decode($h->get('/st?json')->{body})->{pools}};
+my %pool = map { ("$_->{name} " . ($_->{vhost} // '')) => $_ } @{$h->status->{pools}};
 ok exists $pool{'fcgid-php-cgi '} && exists $pool{"fcgid-php-cgi own.example:" . $h->port}, 'pools by the name of the program' or diag join ', ', keys %pool;
 is $pool{'fcgid-php-cgi '}{processes_max} // $pool{'fcgid-php-cgi '}{max}, 2, 'FcgidCmdOptions MaxProcesses';
 my @before = sort $h->workers;
@@ -305,7 +305,7 @@ my $s = $h->get('/bin/static.fcgi/more');
 like $s->{body}, qr/^hello from c/, 'FastCgiServer';
 is env_of($s->{body})->{WHO}, 'static', '-initial-env';
 is +(split ' ', Fcgipm::proc_file($s->{body} =~ /pid (\d+)/, 'stat') =~ s/^.*\) //sr)[16], 5, '-priority';
-is_deeply [sort map { $_->{name} } @{JSON::PP->new->decode($h->get('/st?json')->{body})->{pools}}], [qw(fastcgi-app.fcgi fastcgi-php-fcgi fastcgi-static.fcgi)],
+is_deeply [sort map { $_->{name} } @{$h->status->{pools}}], [qw(fastcgi-app.fcgi fastcgi-php-fcgi fastcgi-static.fcgi)],
     'a virtual host that says nothing has the main server\'s';
 like $h->get('/bin/dynamic.fcgi')->{body}, qr/^hello from c/, 'a program without a line of its own';
 my $x = $h->get('/app.fcgi/some/path?do=env', headers => [Authorization => 'Basic eA==']);
