@@ -545,7 +545,7 @@ static apr_status_t make(fcgipm_manager_t *m, const fcgipm_demand_t *what, apr_p
                          fcgipm_fault_t *fault)
 {
     uint32_t index = free_index(m);
-    fcgipm_setting_t s;
+    fcgipm_setting_t s = {0};
     fcgipm_party_t *party;
     fcgipm_app_t *app;
     apr_status_t rv = setting_of(m, m->world, &s, what, scratch, fault);
@@ -579,7 +579,7 @@ static apr_status_t make(fcgipm_manager_t *m, const fcgipm_demand_t *what, apr_p
 void fcgipm_ondemand_ask(fcgipm_manager_t *m, const fcgipm_msg_t *msg)
 {
     apr_pool_t *scratch;
-    fcgipm_demand_t what;
+    fcgipm_demand_t what = {0};
     fcgipm_fault_t fault;
     apr_status_t rv;
 
@@ -600,7 +600,7 @@ void fcgipm_ondemand_use_room(fcgipm_manager_t *m)
 {
     apr_pool_t *scratch;
     fcgipm_fault_t fault;
-    fcgipm_demand_t what;
+    fcgipm_demand_t what = {0};
 
     if (!m->room_for.kind || m->stopping ||
         (m->now - m->room_us < LEAVES_US && free_index(m) >= FCGIPM_POOLS_MAX))
@@ -634,7 +634,7 @@ void fcgipm_ondemand_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
         return;
     for (uint32_t i = FCGIPM_POOLS_STATIC; i < m->app_end; i++) {
         fcgipm_app_t *app = m->apps[i];
-        fcgipm_setting_t s;
+        fcgipm_setting_t s = {0};
 
         if (app && app->what && app->configured &&
             !still_right(m, world, app->what, app->fingerprint, &s, scratch))
@@ -655,8 +655,8 @@ void fcgipm_ondemand_adopt(fcgipm_manager_t *m)
         return;
     for (uint32_t i = FCGIPM_POOLS_STATIC; i < FCGIPM_POOLS_MAX; i++) {
         const fcgipm_registry_pool_t *row = &m->registry->pool[i];
-        fcgipm_demand_t what;
-        fcgipm_setting_t s;
+        fcgipm_demand_t what = {0};
+        fcgipm_setting_t s = {0};
         fcgipm_app_t *app;
 
         if (!fcgipm_atom_get(&row->used))
