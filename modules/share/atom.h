@@ -28,4 +28,11 @@ typedef _Atomic uint64_t fcgipm_atom64_t;
 #define fcgipm_atom_peek(a)     atomic_load_explicit((a), memory_order_relaxed)
 #define fcgipm_atom_count(a, v) ((void)atomic_fetch_add_explicit((a), (v), memory_order_relaxed))
 #define fcgipm_atom_put(a, v)   atomic_store_explicit((a), (v), memory_order_relaxed)
+/* Plain reads before it are done before atomic ones behind it. TSan knows no fences; what it is to see is
+ * atomic. */
+#ifdef __SANITIZE_THREAD__
+#define fcgipm_atom_fence() atomic_signal_fence(memory_order_seq_cst)
+#else
+#define fcgipm_atom_fence() atomic_thread_fence(memory_order_acquire)
+#endif
 #endif

@@ -245,7 +245,7 @@ static bool is_row_of(const fcgipm_board_demand_t *row, const fcgipm_demand_t *w
     *life = fcgipm_atom_get(&row->life);
     if (*life == 0 || !fcgipm_demand_same(&row->what, what))
         return false;
-    atomic_thread_fence(memory_order_acquire);
+    fcgipm_atom_fence();
     return fcgipm_atom_get(&row->life) == *life;
 }
 
