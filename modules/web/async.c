@@ -50,7 +50,6 @@ typedef struct async {
 } async_t;
 
 static bool active;
-static uint32_t many; /* threads, of which the MPM may soon have no more */
 
 /* --- can it be done? --- */
 
@@ -139,11 +138,7 @@ static bool pollset_follows(apr_pool_t *pool)
 void fcgipm_async_child_init(server_rec *main_server, unsigned mode)
 {
     apr_pool_t *pool;
-    int threads = 0;
 
-    if (ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads) != APR_SUCCESS || threads < 2)
-        threads = 2;
-    many = (uint32_t)threads / 2;
     active = false;
     if (mode == FCGIPM_OFF || fcgipm_async_obstacle() || apr_pool_create(&pool, NULL) != APR_SUCCESS)
         return;
@@ -260,36 +255,25 @@ static int wait_on(async_t *a)
 
 /* With all of its threads busy the MPM stops to listen; seen under load, it sometimes does not begin again
  * when they are all idle, until something happens (t/73-async.t found that; with requests that come back all
- * at once it is easily hit): its listener sees them busy, they become idle and find it listening, and only
- * then it stops. So a moment after a request has come back, or was done beside many, something happens: after
- * the last one, too, which may have come back while that was on its way already. */
-static fcgipm_atom32_t threads_inside;
-static fcgipm_atom64_t nudge_us;    /* when it was ordered, 0: it is not */
-static fcgipm_atom32_t nudge_again; /* somebody has come back since */
-
-static void nudged(void *none);
-
-/* The MPM's timers go by the wall clock: one may never come if that was set back. */
-static void nudge(void)
-{
-    uint64_t ordered_us, now_us = (uint64_t)fcgipm_clock_steady_us();
-
-    fcgipm_atom_set(&nudge_again, 1);
-    ordered_us = fcgipm_atom_get(&nudge_us);
-    if ((ordered_us && now_us - ordered_us < 4 * NUDGE_US) ||
-        !fcgipm_atom_cas(&nudge_us, &ordered_us, now_us))
-        return;
-    fcgipm_atom_set(&nudge_again, 0);
-    if (ap_mpm_register_timed_callback(NUDGE_US, nudged, NULL) != APR_SUCCESS)
-        fcgipm_atom_set(&nudge_us, 0);
-}
+ * at once it is easily hit). So a moment after a request has come back something happens. */
+static fcgipm_atom64_t nudge_us; /* when it was ordered, 0: it is not */
 
 static void nudged(void *none)
 {
     (void)none;
     fcgipm_atom_set(&nudge_us, 0);
-    if (fcgipm_atom_get(&nudge_again))
-        nudge();
+}
+
+/* The MPM's timers go by the wall clock: one may never come if that was set back. */
+static void nudge(void)
+{
+    uint64_t ordered_us = fcgipm_atom_get(&nudge_us), now_us = (uint64_t)fcgipm_clock_steady_us();
+
+    if (ordered_us && now_us - ordered_us < 4 * NUDGE_US)
+        return;
+    if (fcgipm_atom_cas(&nudge_us, &ordered_us, now_us) &&
+        ap_mpm_register_timed_callback(NUDGE_US, nudged, NULL) != APR_SUCCESS)
+        fcgipm_atom_set(&nudge_us, 0);
 }
 
 /* What httpd does behind a handler. */
@@ -342,7 +326,6 @@ static int resume(async_t *a)
 int fcgipm_async_process_connection(conn_rec *c)
 {
     async_t *a;
-    uint32_t count;
     int rv;
 
     if (!active || c->master || !c->cs)
@@ -358,12 +341,8 @@ int fcgipm_async_process_connection(conn_rec *c)
         ap_set_module_config(c->conn_config, &fcgipm_module, a);
     }
     a->inside = true;
-    count = fcgipm_atom_add(&threads_inside, 1) + 1;
     rv = ap_run_process_connection(c);
-    fcgipm_atom_sub(&threads_inside, 1);
     a->inside = false;
-    if (count >= many)
-        nudge();
     return a->r && c->cs->state == CONN_STATE_SUSPENDED ? wait_on(a) : rv;
 }
 
