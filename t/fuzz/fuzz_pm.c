@@ -12,6 +12,10 @@
  *   5 n8 status8            a process ends
  *   6                       a process becomes ready
  *   7                       a child of httpd has ended: the parent looks
+ *   8 peer8                 somebody calls at the control socket, or hangs up who had
+ *   9 peer8 len8 bytes      what it says, raw
+ *   10 peer8 order8 pool8 min8 max8   an order that is well made
+ *   11 peer8                it reads its answer
  */
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,6 +24,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <apr_general.h>
 #include <apr_strings.h>
@@ -44,7 +49,7 @@ static apr_pool_t *root_pool, *run_pool;
 
 int __wrap_kill(pid_t pid, int sig);
 apr_status_t __wrap_fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_plan_t *plan,
-                                      const char *marker, int listen_fd, int output_fd,
+                                      const char *marker, int listen_fd, int output_fd, int cgroup_fd,
                                       fcgipm_fault_t *fault);
 apr_status_t __wrap_fcgipm_listen_dir(const char *dir, uint32_t pool, uint32_t gid, fcgipm_fault_t *fault);
 apr_status_t __wrap_fcgipm_listen_open(int *fd, const char *dir, uint32_t pool, uint32_t slot, uint32_t gid,
@@ -76,8 +81,10 @@ int __wrap_kill(pid_t pid, int sig)
 }
 
 apr_status_t __wrap_fcgipm_spawn_fork(pid_t *pid, int *report_fd, const fcgipm_spawn_plan_t *plan,
-                                      const char *marker, int listen_fd, int output_fd, fcgipm_fault_t *fault)
+                                      const char *marker, int listen_fd, int output_fd, int cgroup_fd,
+                                      fcgipm_fault_t *fault)
 {
+    CHECK(cgroup_fd == -1);
     (void)marker;
     (void)listen_fd;
     (void)output_fd;
@@ -187,8 +194,19 @@ int64_t __wrap_fcgipm_manager_clock(void)
 
 static fcgipm_board_t *board;
 static fcgipm_registry_t *registry;
-static int requests[2], lifeline[2];
+static int requests[2], lifeline[2], board_file;
 static fcgipm_daemon_env_t env;
+static char runtime_dir[] = "/tmp/fcgipm-fuzz-XXXXXX";
+static int callers[4] = {-1, -1, -1, -1}; /* at the control socket */
+
+static void tidy(void)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "%s/control", runtime_dir);
+    unlink(path);
+    rmdir(runtime_dir);
+}
 
 static void no_log(void *ctx, int level, apr_status_t status, unsigned scope, const char *line)
 {
@@ -210,6 +228,8 @@ static void set_up(void)
     registry = mmap(NULL, sizeof *registry, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(registry != MAP_FAILED && pipe(lifeline) == 0);
     CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, requests) == 0);
+    board_file = memfd_create("fuzz", MFD_CLOEXEC);
+    CHECK(board_file >= 0 && mkdtemp(runtime_dir) && atexit(tidy) == 0);
 }
 
 static void add(apr_array_header_t *pools, const char *name, uint32_t min, uint32_t max, uint32_t places,
@@ -256,7 +276,7 @@ static void begin(void)
     is_ready = true;
     now_us = 1000000000;
     world = apr_pcalloc(run_pool, sizeof *world);
-    *world = (fcgipm_world_t){.generation = 1, .uid = 33, .gid = 33, .runtime_dir = "/nowhere/fuzz"};
+    *world = (fcgipm_world_t){.generation = 1, .uid = 33, .gid = 33, .runtime_dir = runtime_dir};
     world->global.max_workers = ALIVE_MAX;
     world->pools = apr_array_make(run_pool, 4, sizeof(fcgipm_world_pool_t));
     world->templates = apr_array_make(run_pool, 1, sizeof(fcgipm_world_template_t));
@@ -270,7 +290,7 @@ static void begin(void)
                                 .lifeline_fd = lifeline[0],
                                 .orders_fd = -1,
                                 .requests_fd = requests[0],
-                                .board_fd = -1,
+                                .board_fd = board_file,
                                 .children_fd = -1};
     m = apr_pcalloc(run_pool, sizeof *m);
     m->env = &env;
@@ -284,7 +304,26 @@ static void begin(void)
     m->notify_fd = -1;
     m->slow = fcgipm_slow_create(m);
     apr_cpystrn(m->runtime_dir, world->runtime_dir, sizeof m->runtime_dir);
+    m->control = fcgipm_control_open(m);
+    CHECK(m->control);
     fcgipm_manager_reconcile(m, world);
+}
+
+static void hang_up(unsigned n)
+{
+    if (callers[n] >= 0)
+        close(callers[n]);
+    callers[n] = -1;
+}
+
+/* As the end of the process does. */
+static void end_control(void)
+{
+    for (unsigned i = 0; i < sizeof callers / sizeof *callers; i++)
+        hang_up(i);
+    for (unsigned i = 0; i <= FCGIPM_CONTROL_PEERS; i++)
+        if (fcgipm_control_fd(m->control, i) >= 0)
+            close(fcgipm_control_fd(m->control, i));
 }
 
 static void close_fds(fcgipm_worker_t *w)
@@ -318,6 +357,9 @@ static void check(void)
         if (m->apps[i]) {
             CHECK(m->apps[i]->index == i && fcgipm_geometry_ok(&m->apps[i]->geometry));
             CHECK(!memcmp(&registry->pool[i].geometry, &m->apps[i]->geometry, sizeof g));
+            if (!m->apps[i]->setting->connect)
+                CHECK(m->apps[i]->max >= 1 && m->apps[i]->min <= m->apps[i]->max &&
+                      m->apps[i]->max <= m->apps[i]->setting->processes_max);
         }
 }
 
@@ -418,6 +460,76 @@ static void send_message(input_t *in)
     fcgipm_msg_send(requests[1], &msg);
 }
 
+static void call(input_t *in)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    unsigned n = byte(in) % 4;
+
+    if (callers[n] >= 0) {
+        hang_up(n);
+        return;
+    }
+    snprintf(addr.sun_path, sizeof addr.sun_path, "%s/control", runtime_dir);
+    callers[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    CHECK(callers[n] >= 0 && connect(callers[n], (struct sockaddr *)&addr, sizeof addr) == 0);
+}
+
+static void say_raw(input_t *in)
+{
+    char text[256];
+    unsigned n = byte(in) % 4, len = byte(in);
+
+    if (len > (size_t)(in->end - in->at))
+        len = (unsigned)(in->end - in->at);
+    write_bytes(in, text, sizeof text, len);
+    if (callers[n] >= 0)
+        (void)!send(callers[n], text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void say_order(input_t *in)
+{
+    static const char *const orders[] = {"restart", "drain",    "pause",     "resume",
+                                         "scale",   "trace on", "trace off", "board"};
+    static const char *const names[] = {"one", "some", "more", "outside", "one@", "none"};
+    char line[128];
+    unsigned n = byte(in) % 4, order = byte(in) % 8, name = byte(in) % 6, min = byte(in), max = byte(in), len;
+
+    len = (unsigned)(order == 7   ? snprintf(line, sizeof line, "board\n")
+                     : order == 4 ? snprintf(line, sizeof line, "scale %s %u %u\n", names[name], min, max)
+                                  : snprintf(line, sizeof line, "%s %s\n", orders[order], names[name]));
+    if (callers[n] >= 0)
+        (void)!send(callers[n], line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Whatever was said: an answer is one whole line, and the board comes for reading only, with its own. */
+static void read_answer(input_t *in)
+{
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    char text[2048];
+    struct iovec iov = {.iov_base = text, .iov_len = sizeof text};
+    struct msghdr mh = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+    unsigned n = byte(in) % 4;
+    ssize_t len = callers[n] >= 0 ? recvmsg(callers[n], &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) : 0;
+    struct cmsghdr *c = len > 0 ? CMSG_FIRSTHDR(&mh) : NULL;
+
+    if (len <= 0)
+        return;
+    CHECK(text[len - 1] == '\n' && memchr(text, '\n', (size_t)len) == text + len - 1);
+    CHECK(!strncmp(text, "ok ", 3) || !strncmp(text, "error ", 6));
+    CHECK((c != NULL) == (len == 9 && !memcmp(text, "ok board\n", 9)));
+    if (c) {
+        int fd;
+
+        memcpy(&fd, CMSG_DATA(c), sizeof fd);
+        CHECK((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY);
+        close(fd);
+    }
+}
+
 static fcgipm_worker_t *nth(unsigned n)
 {
     for (uint32_t i = 0; i < m->app_end; i++)
@@ -444,7 +556,7 @@ static void execute(fcgipm_worker_t *w)
 
 static void step(input_t *in)
 {
-    switch (byte(in) % 8) {
+    switch (byte(in) % 12) {
     case 0:
         write_somewhere(in);
         break;
@@ -466,8 +578,20 @@ static void step(input_t *in)
     case 6:
         each_worker(m, execute);
         break;
-    default:
+    case 7:
         m->mend_asked = true;
+        break;
+    case 8:
+        call(in);
+        break;
+    case 9:
+        say_raw(in);
+        break;
+    case 10:
+        say_order(in);
+        break;
+    default:
+        read_answer(in);
         break;
     }
 }
@@ -500,6 +624,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (fcgipm_msg_receive(requests[0], &rest) != APR_EAGAIN)
         ;
     each_worker(m, close_fds);
+    end_control();
     apr_pool_destroy(run_pool);
     return 0;
 }

@@ -112,6 +112,8 @@ seed('mux', $_, $mux{$_}) for sort keys %mux;
 # --- the manager: lists of steps, see fuzz_pm.c ---
 my $up = "\6\4\10";    # processes become ready, time goes by
 sub head_of { my ($row, $offset, $bytes) = @_; return pack('CCCC', 1, $row, $offset, length $bytes) . $bytes }
+sub order { return "\10\0\4\0" . pack('CCCCCC', 10, 0, @_) . "\4\0\13\0\10\0" }    # (calls, orders, reads, hangs up)
+sub said { return "\10\1" . pack('CCC', 9, 1, length $_[0]) . $_[0] . "\4\0\13\1\10\1" }
 sub wish { return pack('CCCCC', 3, @_) }
 my %pm = (
     'quiet'     => $up . "\4\xff" x 4,
@@ -127,6 +129,11 @@ my %pm = (
     'head'      => $up . head_of(5, 0, "\0" x 40) . "\7\4\x40",
     'datagrams' => $up . join('', map { pack('CCC', 2, $_ >> 8, $_ & 255) . 'x' x $_ } 0, 1, 27, 28, 1051, 1053) . $up,
     'message'   => $up . pack('CCC', 2, 1052 >> 8, 1052 & 255) . pack('V7', 2, 2, 0, 0, 1, 1024, 5) . 'p' x 1024 . $up,
+    'orders'    => $up . join('', map { order($_, 1, 1, 2) . $up } 0 .. 7),
+    'scale'     => $up . join('', map { order(4, $_ % 6, $_ * 7 % 5, $_ % 7) . $up } 0 .. 12),
+    'lines'     => $up . join('', map { said($_) } "scale more 1 99999999999\n", "board\nboard\n", "restart\n", "drain one\0two\n", "trace on more now\n", "pause more\r\n", 'x' x 255, "\n"),
+    'half'      => $up . "\10\2" . pack('CCC', 9, 2, 5) . 'drain' . "\4\xff" x 3 . said("resume one\n"),
+    'callers'   => $up . join('', map { "\10" . chr($_) . pack('CCC', 9, $_, 200) . 'y' x 200 } 0 .. 3) . $up,
     'counters'  => $up . head_of(1, 0, pack('V*', 2, 1, 7, 7) . "\xff" x 60) . "\4\xff" x 5,
 );
 seed('pm', $_, $pm{$_}) for sort keys %pm;
