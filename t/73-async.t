@@ -30,7 +30,11 @@ my $fake = FakeWorker->new(socket => "$fake_dir/x.sock", concurrent => 8, script
     }
 });
 
+sub slow_linger { my ($on) = @_; open my $f, '+<', "$fake_dir/slow" or die; print {$f} $on; close $f }
+{ open my $f, '>', "$fake_dir/slow" or die; print {$f} 0 }
+
 my $h = Fcgipm->httpd(
+    env => {LD_PRELOAD => Fcgipm::preload('slowlinger.so.c'), SLOWLINGER => "$fake_dir/slow"},
     ($async ? (mpm_conf => "StartServers 1\nServerLimit 1\nThreadsPerChild 4\nThreadLimit 4\nMaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4\nAsyncRequestWorkerFactor 300\n") : ()),
     modules => [qw(cache cache_disk include actions)],
     expect_log => [qr/FPM0613/, qr/FPM0318/, qr/FPM0315/, qr/FPM0601/, qr/FPM0675/],
@@ -146,6 +150,24 @@ subtest 'slow readers' => sub {
     wait_for { busy('few') == 0 } 10;
     close $closing;
     is $h->get('/few?size=10')->{status}, 200, 'one that leaves in the middle';
+};
+
+# In one look the MPM's listener sees more connections go than there are idle threads, and then a new one: nudge() in
+# web/async.c. One connection more than threads: what it closes itself takes until they are idle again (slowlinger.so.c).
+subtest 'httpd listens again' => sub {
+    plan skip_all => 'that is the event MPM' unless $async;
+    my ($child) = $h->children;
+    my @s = ask(5, get('/static.txt'));
+    is good(qr/^static$/, take(@s)), 5, 'five answers, whose connections linger';
+    slow_linger(1);
+    kill 'STOP', $child;
+    close $_ for @s;
+    my $new = $h->connect;
+    print {$new} get('/static.txt');
+    kill 'CONT', $child;
+    my ($got) = Fcgipm::read_all($new, 10);
+    slow_linger(0);
+    is Fcgipm::parse($got, 'GET')->{body}, "static\n", 'the next client is heard';
 };
 
 subtest 'no file: the process waits' => sub {

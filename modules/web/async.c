@@ -30,6 +30,7 @@ extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 #define FACTOR_ENOUGH  16
 #define FACTOR_GOOD    64
 #define NUDGE_US       apr_time_from_msec(300)
+#define NUDGE_FOR_US   apr_time_from_sec(5)  /* after the last one was served */
 #define CLOCK_SET_US   apr_time_from_sec(1)  /* beyond what it drifts between two looks */
 #define TICK_US        apr_time_from_sec(10) /* a look at every suspended request, whatever happens */
 
@@ -253,15 +254,21 @@ static int wait_on(async_t *a)
     return OK;
 }
 
-/* With all of its threads busy the MPM stops to listen; seen under load, it sometimes does not begin again
- * when they are all idle, until something happens (t/73-async.t found that; with requests that come back all
- * at once it is easily hit). So a moment after a request has come back something happens. */
+/* With all of its threads busy the MPM stops to listen. Whoever has become idle between that sight and the
+ * stop found it listening and did not wake it, so it goes on only when something happens: for up to half a
+ * minute nobody is heard. Many connections that the clients close at once, and a new one behind them, are
+ * enough (t/73-async.t). So, as long as connections are served or may linger, something happens. */
 static fcgipm_atom64_t nudge_us; /* when it was ordered, 0: it is not */
+static fcgipm_atom64_t served_us;
+
+static void nudge(void);
 
 static void nudged(void *none)
 {
     (void)none;
     fcgipm_atom_set(&nudge_us, 0);
+    if ((uint64_t)fcgipm_clock_steady_us() - fcgipm_atom_get(&served_us) < NUDGE_FOR_US)
+        nudge();
 }
 
 /* The MPM's timers go by the wall clock: one may never come if that was set back. */
@@ -274,6 +281,12 @@ static void nudge(void)
     if (fcgipm_atom_cas(&nudge_us, &ordered_us, now_us) &&
         ap_mpm_register_timed_callback(NUDGE_US, nudged, NULL) != APR_SUCCESS)
         fcgipm_atom_set(&nudge_us, 0);
+}
+
+static void served(void)
+{
+    fcgipm_atom_set(&served_us, (uint64_t)fcgipm_clock_steady_us());
+    nudge();
 }
 
 /* What httpd does behind a handler. */
@@ -290,7 +303,6 @@ static void complete(async_t *a, request_rec *r, int status)
         ap_die(status, r);
     }
     ap_process_request_after_handler(outer);
-    nudge();
 }
 
 /* mod_status takes the time of a request from the thread's entry, and this is another thread's. */
@@ -331,8 +343,11 @@ int fcgipm_async_process_connection(conn_rec *c)
     if (!active || c->master || !c->cs)
         return DECLINED;
     a = state_of(c);
-    if (a && a->r)
-        return resume(a);
+    if (a && a->r) {
+        rv = resume(a);
+        served();
+        return rv;
+    }
     if (a && a->inside)
         return DECLINED;
     if (!a) {
@@ -343,6 +358,7 @@ int fcgipm_async_process_connection(conn_rec *c)
     a->inside = true;
     rv = ap_run_process_connection(c);
     a->inside = false;
+    served();
     return a->r && c->cs->state == CONN_STATE_SUSPENDED ? wait_on(a) : rv;
 }
 

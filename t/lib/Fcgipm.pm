@@ -92,7 +92,7 @@ sub app_built {
     flock $lock, LOCK_EX;
     return $target if -e $target && (stat _)[9] > (stat $source)[9];
     my $command =
-        $name =~ /\.so\.c$/ ? "gcc -O1 -g -std=gnu11 -Wall -Wextra -Werror -shared -fPIC $source -o $target.new -ldl"
+        $name =~ /\.so\.c$/ ? "gcc -O1 -g -std=gnu11 -Wall -Wextra -Werror \$(apr-1-config --includes) -shared -fPIC $source -o $target.new -ldl"
         : $name =~ /\.go$/
         ? "GOCACHE=$dir/.gocache GO111MODULE=off go build -o $target.new $source"
         : "gcc -O1 -g -std=gnu11 -Wall -Wextra -Werror \$(apr-1-config --includes --cppflags) \$(apu-1-config --includes)"
