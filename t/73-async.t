@@ -39,6 +39,7 @@ my $h = Fcgipm->httpd(
     modules => [qw(cache cache_disk include actions)],
     expect_log => [qr/FPM0613/, qr/FPM0318/, qr/FPM0315/, qr/FPM0601/, qr/FPM0675/],
     conf => <<"EOC");
+Timeout 120
 <FcgiServer many>
     FcgiCommand $actor
     FcgiEnv ACTOR_THREADS 64
