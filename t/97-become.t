@@ -77,4 +77,14 @@ while (my ($lie, $why) = splice @lies, 0, 2) {
         $h->stop;
     };
 }
+# One that was added to his since the manager has looked.
+subtest 'a supplementary group of root\'s' => sub {
+    my $h = httpd_that('root\'s group');
+    ok $h->wait_log(qr/FPM0316: pool named slot 0 pid \d+: did not start: change of user \(a supplementary group is root's\) failed: Operation not permitted, .*the program was not executed/, 8), 'is not taken'
+        or diag $h->log;
+    is $h->get('/named')->{status}, 503, 'nobody is served by it';
+    is scalar(() = $h->workers('named')), 0, 'no process of it';
+    is $h->get('/own')->{status}, 200, 'who has none is served';
+    $h->stop;
+};
 done_testing;

@@ -452,6 +452,29 @@ static void check_useless(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
         warn(conf, pool, apr_pstrcat(pool, useless, ": means nothing ", why, NULL));
 }
 
+/* Who may write to the directory of the socket, or rename one above, can have the requests himself. The
+ * sticky bit keeps others' entries in their places, but lets anybody make one where there is none yet. */
+static void check_place_of_socket(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const char *connect = conf->setting->connect;
+    char *up = connect && !strncmp(connect, "unix:/", 6) ? apr_pstrdup(pool, connect + 5) : NULL, *slash;
+    mode_t tolerated = 0;
+    struct stat st;
+
+    while (up && (slash = strrchr(up, '/')) && slash != up) {
+        *slash = '\0';
+        if (stat(up, &st) == 0 && (st.st_mode & S_IWOTH) && !(st.st_mode & tolerated)) {
+            warn(conf, pool,
+                 apr_psprintf(pool,
+                              "FcgiConnect %s: anybody may write to %s, and put a socket of his in the "
+                              "place of the application's; write chmod o-w, or choose another directory",
+                              connect, up));
+            return;
+        }
+        tolerated = S_ISVTX;
+    }
+}
+
 typedef struct groups_check {
     check_t *check;
     const server_rec *server;
@@ -520,6 +543,7 @@ static void check_pool(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_
 
     check_user(check, pool, conf);
     check_sendfile(check, pool, conf);
+    check_place_of_socket(pool, conf);
     if (conf->setting->connect)
         return;
     check_suexec(check, pool, conf);

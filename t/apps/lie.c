@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <grp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -60,6 +61,34 @@ int getresgid(gid_t *rgid, gid_t *egid, gid_t *sgid)
 
     if (lies("no gid, and hides it"))
         *rgid = *egid = *sgid = said_gid;
+    return rv;
+}
+
+/* Is this a process that is to become an application, and not the manager, which asks for groups as well? */
+static int is_child(void)
+{
+    char path[32], name[16] = "";
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)getppid());
+    if (!(f = fopen(path, "re")))
+        return 0;
+    if (!fgets(name, sizeof name, f))
+        name[0] = '\0';
+    fclose(f);
+    return !strncmp(name, "fcgipm", 6);
+}
+
+int getgrouplist(const char *user, gid_t group, gid_t *groups, int *count)
+{
+    int (*real)(const char *, gid_t, gid_t *, int *) =
+        (int (*)(const char *, gid_t, gid_t *, int *))dlsym(RTLD_NEXT, "getgrouplist");
+    int room = *count, rv = real(user, group, groups, count);
+
+    if (rv >= 0 && *count < room && lies("root's group") && is_child()) {
+        groups[(*count)++] = 0;
+        rv = *count;
+    }
     return rv;
 }
 
