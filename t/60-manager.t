@@ -74,13 +74,14 @@ $h->stop;
     my $begin = time;
     wait_for { !$h->marked } 10, 'httpd killed: no process is left';
     cmp_ok time - $begin, '<', 6, 'soon';
+    ok $h->log_has(qr/FPM0318: pool stubborn slot 0 pid \d+: did not end after TERM/), 'one that does not heed TERM, too';
     wait_for { !grep { !m{/registry$} } glob $h->root . '/run/*' } 5, 'and no socket';
     $h->stop;
 }
 
 # Both are killed.
 {
-    my $h = Fcgipm->httpd(leave => 1, expect_log => [qr/FPM0363/, qr/AH00098/], conf => $conf);
+    my $h = Fcgipm->httpd(leave => 1, expect_log => [qr/FPM0363/, qr/FPM0318/, qr/AH00098/], conf => $conf);
     wait_for { scalar(() = $h->workers) == 4 } 10, 'all processes run';
     $h->get("/c?fork=1");
     my ($manager, @children) = ($h->manager, $h->children);

@@ -198,6 +198,60 @@ subtest 'one customer\'s many' => sub {
     $h->stop;
 };
 
+# One whose process does not heed TERM keeps its place for stop=; nobody waits for that where others could go.
+subtest 'slow to leave' => sub {
+    my $h = Fcgipm->httpd(expect_log => [qr/FPM0301/], conf => "FcgiDemandPools 3\n" . $conf . <<"EOC");
+@{[map { "<FcgiServerTemplate $_->[0]>\n    FcgiCommand @{[app_built('actor.c')]}\n    FcgiUserFrom Server\n    FcgiProcesses 0 1\n    FcgiTimeout stop=20s\n$_->[1]</FcgiServerTemplate>\n<Location /$_->[0]>\n    FcgiPass $_->[0]\n</Location>\n" }
+    ['slow', "    FcgiEnv ACTOR_IGNORE_TERM 1\n"], map { [$_, ''] } qw(quick other new)]}
+EOC
+    my ($slow) = $h->get('/slow?do=pid')->{body} =~ /^(\d+)$/;
+    ok $slow, 'one that is slow to leave';
+    for my $name (qw(quick other)) { sleep 0.05; is $h->get("/$name")->{status}, 200, "and $name after it" }
+    my $begin = time;
+    my @said = rest(ask($h, ('/new') x 6));
+    is scalar(grep { m{^HTTP/1.1 200} } @said), 6, 'a fourth one, for which several ask';
+    cmp_ok time - $begin, '<', 10, 'does not wait for it';
+    ok Fcgipm::alive($slow), 'which is there still';
+    my @went = $h->log =~ /:(\d\d\.\d+) \d{4}\].*FPM0432: pool (\w+):-: idle .*, makes room/g;
+    is join(' ', @went[1, 3]), 'slow quick', 'it was told to go first, as it was used longest ago, and then the next one, and no more';
+    my $after = $went[2] - $went[0];
+    cmp_ok $after < 0 ? $after + 60 : $after, '>=', 0.28, 'that one not before it was seen to be slow';
+    is_deeply [grep { /^(?:other|new):/ } names($h)], ['new:-', 'other:-'], 'the rest stays';
+    kill KILL => $slow;
+    $h->stop;
+};
+
+# A request for a pool that is not there yet belongs to none, least of all to that of index 0.
+subtest 'what has no pool is counted for none' => sub {
+    plan skip_all => 'the event MPM only' if $mpm ne 'event';
+    my $h = Fcgipm->httpd(async => 'Off', mpm_conf => $few, expect_log => [qr/FPM0712/, qr/FPM0701/, qr/FPM0604/], conf => <<"EOC" . "FcgiDemandPools 1\n" . $conf);
+<FcgiServer zero>
+    FcgiCommand $self
+    FcgiProcesses 1
+</FcgiServer>
+<Location "/zero">
+    FcgiPass zero
+</Location>
+EOC
+    my $srv = fill($h, 6);
+    is $h->status('zero')->{index}, 0, 'a pool of index 0';
+    is $h->get('/zero')->{status}, 200, 'serves';
+    my $before = $h->status('zero')->{counters};
+    is $before->{done}, 1, 'and counts';
+    my ($long) = ask($h, "/srv/$alice/s1.app?sleep=3000");
+    wait_for { grep { $_ eq 's1.app' } names($h) } 10, 'the one that there is room for';
+    my @wait = ask($h, map { "/srv/$alice/s$_.app" } 2 .. 6);
+    wait_for { answered(@wait) >= 2 } 10, 'what is refused before it has a pool';
+    like join('', rest(grep { answered($_) } @wait)), qr{^HTTP/1.1 503}, 'is 503';
+    close $_ for @wait;    # those who wait still leave: counted as such, for nobody
+    chmod 0666, "$srv/$bob/x.own";
+    is $h->get("/srv/$bob/x.own")->{status}, 403, 'another one is refused for its file';
+    rest($long);
+    wait_for { $h->get("/srv/$carol/x.own")->{status} == 200 } 15, 'in the end there is room';
+    is_deeply $h->status('zero')->{counters}, $before, 'nothing of it is counted for that pool';
+    $h->stop;
+};
+
 subtest 'an index goes round' => sub {
     my $h = Fcgipm->httpd(conf => "FcgiDemandPools 2\n" . $conf);
     my $srv = fill($h, 2);

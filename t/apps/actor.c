@@ -308,6 +308,8 @@ int main(void)
     if ((text = getenv("ACTOR_START_MS")))
         nap(atoi(text));
     FCGX_Init();
+    if (getenv("ACTOR_IGNORE_TERM")) /* libfcgi has taken it for itself */
+        signal(SIGTERM, SIG_IGN);
     for (int i = 1; i < threads; i++) {
         pthread_t thread;
 
