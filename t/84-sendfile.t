@@ -387,6 +387,29 @@ subtest 'exchanged between look and open' => sub {
     is_deeply [grep { !/^(?:200|502)$/ } keys %seen], [], 'nothing else';
 };
 
+# ... and at the moments between: what the rules were asked for is what is held, or nothing is sent.
+subtest 'exchanged in between, at the wrong moment' => sub {
+    plan skip_all => 'a sanitizer wants to be the first that is preloaded' if $ENV{FCGIPM_PRELOAD};
+    mkdir "$files/swap";
+    chmod 0777, "$files/swap";    # (httpd does it itself: t/apps/swap.so.c)
+    my $h = Fcgipm->httpd(env => {LD_PRELOAD => Fcgipm::preload('swap.so.c')}, expect_log => [qr/FPM0681/], conf =>
+            "<FcgiServer c>\n    FcgiCommand $actor\n    FcgiProcesses 1\n    FcgiSendfile $files\n</FcgiServer>\n<Location /c>\n    FcgiPass c\n</Location>\n"
+            . "<Directory \"$dir\">\n    Require all granted\n</Directory>\nAlias /protected \"$files\"\n");
+    for my $case (["X-Sendfile: $files/swap/x.swap", before => 200, 'SECOND'], ["X-Sendfile: $files/swap/x.swap", after => 502],
+        ['X-Accel-Redirect: /protected/swap/x.swap', before => 502], ['X-Accel-Redirect: /protected/swap/x.swap', after => 200, 'FIRST']) {
+        my ($head, $when, $status, $body) = @$case;
+        put('files/swap/x.swap', 'FIRST');
+        put("files/swap/x.swap.$when", 'SECOND');
+        my $r = $h->get(path_of('c', $head));
+        is $r->{status}, $status, "$head, exchanged $when it is held";
+        is $r->{body}, $body, 'one of the two, and the one that was judged' if $body;
+        unlike $r->{body}, qr/FIRST|SECOND/, 'neither' unless $body;
+        is do { local (@ARGV, $/) = "$files/swap/x.swap"; <> }, 'SECOND', '(it was exchanged)';
+    }
+    is scalar(() = $h->log =~ /FPM0681: .*x\.swap: it was exchanged meanwhile; answered 502/g), 2, 'the log says why';
+    $h->stop;
+};
+
 sub high_water { my $most = 0; for ($h->children) { my ($kb) = Fcgipm::proc_file($_, 'status') =~ /^VmHWM:\s+(\d+)/m; $most = $kb if ($kb // 0) > $most } $most }
 subtest 'a gigabyte' => sub {
     my $path = path_of('one', "X-Sendfile: $files/big.bin");

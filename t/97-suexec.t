@@ -105,6 +105,38 @@ subtest 'the root that suexec looks below' => sub {
         ok $h->wait_log(qr/FPM0316: pool $pool .*exited with code (?:112|114) .*suexec refuses it/, 5), "$pool: it is not in the user's directory for the web";
     }
     $h->stop;
+    # mod_fcgid and mod_fastcgi look below the document root, whosever home it is in.
+    $h = Fcgipm->httpd(modules => ['suexec', 'actions'], expect_log => [qr/FPM031[67]/, qr/FPM0302.*suexec/, qr/FPM060\d/, qr/FPM0693/], conf => <<"EOC");
+FcgiMinUid 1
+FcgiMinGid 1
+FcgiCompat On
+FastCgiWrapper On
+<VirtualHost *:\@PORT\@>
+    SuexecUserGroup $name $group
+    FcgidInitialEnv DROPPED 1
+    FcgidWrapper $mine/app.fcgi .x
+    FastCgiServer $mine/app.fcgi -processes 1 -initial-env HTTP_KEPT=1 -initial-env DROPPED=1
+    Alias "/static.fcgi" "$mine/app.fcgi"
+    <Location "/static.fcgi">
+        SetHandler fastcgi-script
+        Options +ExecCGI
+        Require all granted
+    </Location>
+    AddHandler fcgid-script .x
+    <Directory "\@ROOT\@/htdocs">
+        Options +ExecCGI
+    </Directory>
+</VirtualHost>
+EOC
+    copy($actor, $h->root . '/htdocs/app.x');
+    for my $url ('/app.x', '/static.fcgi') {
+        my ($pid) = $h->get("$url?do=pid")->{body} =~ /^(\d+)$/;
+        is uid_of($pid // 0), scalar(getpwnam $name), "FcgiCompat, $url: as the user" or diag $h->log;
+        my $env = Fcgipm::proc_file($pid // 0, 'environ');
+        like $env, qr/(?:^|\0)HTTP_FCGIPM_WORKER=|HTTP_\w*FCGIPM_WORKER=/, 'through suexec, with the mark that it lets through';
+        unlike $env, qr/DROPPED/, 'and not what it does not';
+    }
+    $h->stop;
     system "userdel $name 2>/dev/null";
     my ($status, $said) = Fcgipm->configtest(conf => "<FcgiServer x>\n    FcgiCommand $actor\n    FcgiSuexec root=Server\n</FcgiServer>\n");
     isnt $status, 0, 'root= without suexec is refused';
