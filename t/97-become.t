@@ -87,4 +87,25 @@ subtest 'a supplementary group of root\'s' => sub {
     is $h->get('/own')->{status}, 200, 'who has none is served';
     $h->stop;
 };
+# What whoever has started httpd has left it: the kernel takes these away from no user.
+SKIP: {
+    skip 'needs setpriv', 1 if system('setpriv --inh-caps=+net_raw true 2>/dev/null') != 0;
+    for my $how ('--inh-caps=+net_raw,+dac_override', '--securebits=+no_setuid_fixup') {
+        subtest "capabilities: setpriv $how" => sub {
+            plan skip_all => 'not allowed here' if system("setpriv $how true 2>/dev/null") != 0;
+            my $h = Fcgipm->prepare(conf => "FcgiMinUid 1\nFcgiMinGid 1\n" . join '', map { "<FcgiServer $_->[0]>\n    FcgiCommand $actor\n    FcgiProcesses 1\n$_->[1]</FcgiServer>\n<Location \"/$_->[0]\">\n    FcgiPass $_->[0]\n</Location>\n" } ['own', ''], ['named', "    FcgiUser daemon daemon\n"]);
+            $h->{within} = ['setpriv', $how];
+            $h->{has_manager} = 1;
+            $h->start;
+            my $caps = sub { my ($pid, $which) = @_; return hex((Fcgipm::proc_file($pid, 'status') =~ /^Cap$which:\s+(\w+)/m)[0] // 'f') };
+            ok $caps->($h->manager, 'Inh'), 'the manager has inheritable ones' if $how =~ /inh-caps/;
+            for my $pool ('own', 'named') {
+                is $h->get("/$pool")->{status}, 200, "$pool is served";
+                my ($pid) = $h->workers($pool);
+                is $caps->($pid, $_), 0, "and has none: Cap$_" for qw(Inh Prm Eff Amb);
+            }
+            $h->stop;
+        };
+    }
+}
 done_testing;

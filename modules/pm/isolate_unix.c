@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/capability.h>
 
 #include "pm/mounts.h"
 
@@ -166,6 +169,29 @@ static bool groups_are_harmless(void)
     return true;
 }
 
+static bool has_capabilities(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct now[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    uint32_t all = 0;
+
+    if (syscall(SYS_capget, &head, now) < 0)
+        return true;
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        all |= now[i].effective | now[i].permitted | now[i].inheritable;
+    return all != 0;
+}
+
+/* With the user they go by themselves, but for inheritable ones, which whoever has started httpd may have
+ * left it, and all of them where securebits keep them. */
+static bool drop_capabilities(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    return !has_capabilities() || (syscall(SYS_capset, &head, none) == 0 && !has_capabilities());
+}
+
 int fcgipm_jail_become(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
 {
     if (setresgid(cell->gid, cell->gid, cell->gid) < 0 || setresuid(cell->uid, cell->uid, cell->uid) < 0)
@@ -176,6 +202,8 @@ int fcgipm_jail_become(const fcgipm_jail_cell_t *cell, fcgipm_step_t *step)
         return fcgipm_step_failed(step, EPERM, "change of user (it has other groups than it should)");
     if (!groups_are_harmless())
         return fcgipm_step_failed(step, EPERM, "change of user (a supplementary group is root's)");
+    if (!drop_capabilities())
+        return fcgipm_step_failed(step, EPERM, "change of user (it keeps capabilities)");
     if (setuid(0) == 0 || setgid(0) == 0 || setgroups(0, NULL) == 0)
         return fcgipm_step_failed(step, EPERM, "change of user (there is a way back)");
     return 0;
