@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -861,6 +862,45 @@ static void a_changed_pool_starts_before_the_old_goes(void **state)
     assert_true(is_gone((uint32_t)pid));
 }
 
+static uint32_t led_to;
+static bool leads_there(uint32_t index)
+{
+    return fcgipm_atom_get(&board->pool[index].route) == led_to;
+}
+
+/* Nobody's way may lead over an index that is somebody else's later. */
+static void who_ends_is_bypassed(void **state)
+{
+    app_t app = {.name = "plain", .kind = "plain", .min = "1", .max = "1", .env = "red"};
+    uint32_t first = configure(&app, 1), second;
+    pid_t child = fork(); /* as of httpd, with the first configuration, which is known as long as it lives */
+
+    (void)state;
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        syscall(SYS_close_range, 3u, ~0u, 0u); /* the lifeline among them */
+        _exit(pause());
+    }
+    start_manager();
+    fcgipm_atom_set(&board->child[0].generation, generation);
+    fcgipm_atom_set(&board->child[0].pid, (uint32_t)child);
+    until(one_ready, first);
+    app.env = "green";
+    second = configure(&app, 1);
+    tell_manager();
+    led_to = second;
+    until(leads_there, first);
+    until(one_ready, second);
+    app.env = "blue";
+    led_to = configure(&app, 1);
+    tell_manager();
+    until(one_ready, led_to);
+    until(none_left, second);
+    until(leads_there, first);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+}
+
 static void a_change_that_does_not_start_leaves_the_old(void **state)
 {
     app_t app = {.name = "plain", .kind = "plain", .min = "1", .max = "1"};
@@ -940,6 +980,7 @@ int main(int argc, char **argv)
         PM(a_missing_program_is_a_failed_start),
         cmocka_unit_test(who_tries_does_not_wait_for_ever),
         PM(a_changed_pool_starts_before_the_old_goes),
+        PM(who_ends_is_bypassed),
         PM(a_change_that_does_not_start_leaves_the_old),
         PM(a_removed_pool_drains),
         PM(leave_touches_nobody),
