@@ -30,6 +30,7 @@ typedef struct attributes {
     uint64_t set, clear, propagation, userns;
 } attributes_t;
 #define ATTR_RDONLY 0x1u
+#define NO_LINKS    0x04u /* of openat2 */
 
 /* A copy of what is mounted at and below `at`, not yet anywhere. */
 static int copy_tree(int at)
@@ -193,18 +194,67 @@ static int all_inaccessible(const fcgipm_setting_t *s, lid_t *lid, fcgipm_step_t
     return 0;
 }
 
+static bool is_same(int fd, const char *path)
+{
+    struct stat st, other;
+
+    return fstat(fd, &st) == 0 && stat(path, &other) == 0 && st.st_dev == other.st_dev &&
+           st.st_ino == other.st_ino;
+}
+
+/* The directory at `path`, a link only where the way to it is the system's: in FcgiRoot what is below / may
+ * be the application's user's, who could have us cover whatever he likes (his own passwd over the one that a
+ * setuid program reads). -1 and errno. */
+static int open_plainly(const fcgipm_setting_t *s, const char *path)
+{
+    const struct {
+        uint64_t flags, mode, resolve;
+    } how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = s->root ? NO_LINKS : 0};
+
+    return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+}
+
+/* /tmp is there already as the process is to see it. */
+static int var_tmp(const fcgipm_setting_t *s, fcgipm_step_t *step)
+{
+    int at = open_plainly(s, "/var/tmp"), from, tree = -1, rv = 0;
+
+    if (at < 0 && errno == ELOOP && (at = open("/var/tmp", O_PATH | O_CLOEXEC)) >= 0) {
+        if (!is_same(at, "/tmp"))
+            rv = fcgipm_step_failed(step, 0,
+                                    "FcgiPrivateTmp: in FcgiRoot %s /var/tmp is a symbolic link, or /var is; "
+                                    "make it a directory, or a link to /tmp",
+                                    s->root);
+        close(at);
+        return rv;
+    }
+    if (at < 0)
+        return errno == ENOENT ? 0 : fcgipm_step_failed(step, errno, "FcgiPrivateTmp /var/tmp");
+    from = open("/tmp", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (!is_same(at, "/tmp") && (from < 0 || (tree = copy_tree(from)) < 0 || put_tree(tree, at) < 0))
+        rv = fcgipm_step_failed(step, errno, "FcgiPrivateTmp /var/tmp");
+    if (tree >= 0)
+        close(tree);
+    if (from >= 0)
+        close(from);
+    close(at);
+    return rv;
+}
+
 /* One for /tmp and /var/tmp. A small file costs more than its bytes: their number is bounded, too. */
 static int private_tmp(const fcgipm_setting_t *s, fcgipm_step_t *step)
 {
     char options[96];
+    int at = open_plainly(s, "/tmp");
 
+    if (at < 0)
+        return fcgipm_step_failed(step, errno, "FcgiPrivateTmp /tmp");
+    close(at); /* / is root's, so it is still that */
     snprintf(options, sizeof options, "mode=1777,size=%" PRIu64 ",nr_inodes=%" PRIu64, s->private_tmp_bytes,
              s->private_tmp_bytes / 4096 + 16);
     if (mount("fcgipm", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
         return fcgipm_step_failed(step, errno, "FcgiPrivateTmp /tmp");
-    if (mount("/tmp", "/var/tmp", NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
-        return fcgipm_step_failed(step, errno, "FcgiPrivateTmp /var/tmp");
-    return 0;
+    return var_tmp(s, step);
 }
 
 int fcgipm_mounts_enter(const fcgipm_setting_t *s, fcgipm_step_t *step)
