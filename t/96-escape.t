@@ -99,4 +99,98 @@ EOC
     $h->stop;
 };
 
+# What looks at an application has its user, and can be traced by it: what it may do, that one may do.
+subtest 'the slow log\'s command' => sub {
+    open my $f, '>', "$top/look" or die;
+    print {$f} "#!/bin/sh\necho \"files \$(ulimit -n) nice \$(nice)\"\necho \"group \$(sed -n 's/^0:://p' /proc/self/cgroup)\"\n";
+    close $f;
+    chmod 0755, "$top/look";
+    my ($mount) = map { (split)[1] } grep { (split)[2] eq 'cgroup2' } split /\n/, Fcgipm::proc_file('self', 'mounts');
+    my $base = $mount && "$mount/fcgipm-escape-$$";
+    $base = undef if $base && !(mkdir($base) && -e "$base/cgroup.kill");
+    my $h = Fcgipm->httpd(expect_log => [qr/FPM037[67]/, qr/FPM0680/], conf => ($base ? "FcgiCgroup $base\n" : '') . <<"EOC");
+FcgiMinUid 1
+FcgiMinGid 1
+<FcgiServer alice>
+    FcgiCommand $top/shell.pl
+    FcgiUser nobody nogroup
+    FcgiProcesses 1
+    FcgiLimit files=50
+    FcgiPriority nice=7
+    FcgiSlowLog 200ms $top/look
+    FcgiTimeout stop=1s
+</FcgiServer>
+<Location "/alice">
+    FcgiPass alice
+</Location>
+EOC
+    my $own = sh($h, 'alice', "sed -n 's/^0:://p' /proc/self/cgroup");
+    like sh($h, 'alice', 'sleep 1; ulimit -n'), qr/^50$/, 'the application\'s limit';
+    ok $h->wait_log(qr/FPM0377: .*: slow: files 50 nice 7/, 5), '... is the command\'s as well';
+    SKIP: {
+        skip 'no control groups here', 2 if !$base;
+        like $own, qr{/u$uid{nobody}/p\d+-alice/s0-1$}, 'the application\'s group';
+        ok $h->wait_log(qr/FPM0377: .*: slow: group \Q@{[$own =~ s{\n}{}r]}\E$/m, 5), '... as well';
+    }
+    $h->stop;
+    rmdir $base if $base;
+};
+
+# A group that somebody was given: he makes ours in advance, and moves our processes.
+subtest 'control groups of somebody else' => sub {
+    my ($mount) = map { (split)[1] } grep { (split)[2] eq 'cgroup2' } split /\n/, Fcgipm::proc_file('self', 'mounts');
+    my $base = $mount && "$mount/fcgipm-given-$$";
+    plan skip_all => 'no control groups here' if !$base || !mkdir($base) || !-e "$base/cgroup.kill";
+    my $conf = "FcgiCgroup $base\n<FcgiServer alice>\n    FcgiCommand $top/shell.pl\n</FcgiServer>\n";
+    for my $file ('', '/cgroup.procs') {
+        chown $uid{nobody}, -1, "$base$file";
+        my ($status, $text) = Fcgipm->configtest(conf => $conf);
+        isnt $status, 0, 'it is refused';
+        like $text, qr/FcgiCgroup \Q$base\E cannot be: others than root may write to \Q$base$file\E; choose a group that is root's/, 'and said why';
+        chown 0, -1, "$base$file";
+    }
+    my ($status, $text) = Fcgipm->configtest(conf => $conf);
+    is $status, 0, 'one of root\'s' or diag $text;
+    rmdir $base;
+};
+
+# A directory in FcgiRoot that is the user's: root mounts what is writable to him where his link leads.
+subtest 'a private /tmp over something else' => sub {
+    plan skip_all => 'no mount namespace here' if system 'unshare --mount true 2>/dev/null';
+    my $jail = "$top/jail";
+    mkdir $_ or die for $jail, map { "$jail/$_" } qw(bin tmp etc var);
+    my $said = `gcc -O1 -std=gnu11 -static t/apps/walls.c -o $jail/bin/walls -lfcgi 2>&1`;
+    plan skip_all => "no static libraries: $said" if $?;
+    chown $uid{nobody}, -1, "$jail/var";
+    symlink '/etc', "$jail/var/tmp";
+    my $conf = <<"EOC";
+FcgiMinUid 1
+FcgiMinGid 1
+<FcgiServer jailed>
+    FcgiRoot $jail
+    FcgiCommand /bin/walls
+    FcgiUser nobody nogroup
+    FcgiProcesses 1
+    FcgiPrivateTmp On 1M
+    FcgiTimeout stop=1s
+</FcgiServer>
+<Location "/jailed">
+    FcgiPass jailed
+</Location>
+EOC
+    my $h = Fcgipm->httpd(conf => $conf, expect_log => [qr/FPM031[67]/, qr/FPM0330/, qr/FPM06\d\d/]);
+    ok $h->wait_log(qr{FPM0316: .*FcgiPrivateTmp: in FcgiRoot $jail /var/tmp is a symbolic link, or /var is; make it a directory, or a link to /tmp}, 10), 'a link of his is not followed';
+    unlike $h->get('/jailed?fill=/etc/passwd:1')->{body}, qr/wrote/, 'he writes no passwd';
+    $h->stop;
+    for my $made (sub { symlink '../tmp', "$jail/var/tmp" }, sub { mkdir "$jail/var/tmp" }) {
+        unlink "$jail/var/tmp";
+        $made->();
+        $h = Fcgipm->httpd(conf => $conf);
+        like $h->get('/jailed?fill=/tmp/x:1')->{body}, qr/^wrote 1$/m, 'one that leads to /tmp, or a directory: it starts';
+        is $h->get('/jailed?ls=/var/tmp')->{body}, "x\n", '... and both are one';
+        $h->stop;
+        ok !-e "$jail/tmp/x" && !-e "$jail/var/tmp/x", '... of its own';
+    }
+};
+
 done_testing;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "pm/limits.h"
 #include "pm/pidfd.h"
 #include "pm/scout.h"
 #include "pm/stray.h"
@@ -100,6 +101,7 @@ static _Noreturn void run(const fcgipm_worker_t *w, int out_fd)
 {
     const apr_array_header_t *words = w->app->setting->slow_command;
     const char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", NULL};
+    const fcgipm_setting_t *s = w->app->setting;
     const char *argv[ARGS_MAX + 2];
     sigset_t none;
     char pid[16];
@@ -113,18 +115,22 @@ static _Noreturn void run(const fcgipm_worker_t *w, int out_fd)
     setsid();
     if (null < 0 || dup2(null, 0) < 0 || dup2(out_fd, 1) < 0 || dup2(out_fd, 2) < 0)
         _exit(127);
+    step.error = fcgipm_cgroup_join(w->app->manager->cgroup, w->leaf);
     syscall(SYS_close_range, 3u, ~0u, 0u);
     for (; n < words->nelts && n < ARGS_MAX; n++)
         argv[n] = APR_ARRAY_IDX(words, n, const char *);
     snprintf(pid, sizeof pid, "%d", (int)w->pid);
     argv[n++] = pid;
     argv[n] = NULL;
-    /* Within the application's walls, and as its user also where suexec has made it that: the two are one, so
-     * what one can reach the other can. */
-    if (fcgipm_jail_unix.enter(&w->app->plan.person, &step) == 0) {
-        if (chdir("/") == 0)
+    /* Within the application's walls, limits and control group, and as its user also where suexec has made it
+     * that: the two are one, so what one can reach the other can, by tracing it. */
+    if (step.error) {
+        snprintf(step.text, sizeof step.text, "control group");
+    } else if (fcgipm_limits_prepare(s, &step) == 0 &&
+               fcgipm_jail_unix.enter(&w->app->plan.person, &step) == 0) {
+        if (chdir("/") == 0 && fcgipm_limits_set(s, &step) == 0)
             execve(argv[0], (char *const *)argv, (char *const *)env);
-        step.error = errno;
+        step.error = step.text[0] ? step.error : errno;
     }
     dprintf(2, "cannot run %s: %s%s%s\n", argv[0], step.text, step.text[0] && step.error ? ": " : "",
             step.error ? strerror(step.error) : "");
