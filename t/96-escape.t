@@ -27,7 +27,7 @@ my $fuse = "$top/fuse";
 system "mknod $fuse c 10 229 && chmod 0666 $fuse";
 my @stalled;
 sub stall {
-    my ($user) = @_;
+    my ($user, @mode) = @_;
     pipe my $from, my $to or die;
     my $pid = fork // die;
     if (!$pid) {
@@ -37,7 +37,7 @@ sub stall {
         POSIX::setgid($gid);
         POSIX::setuid($uid);
         open STDOUT, '>&', $to;
-        exec "$top/stall", $fuse, 8 or POSIX::_exit(1);
+        exec "$top/stall", $fuse, (@mode ? 30 : 8), @mode or POSIX::_exit(1);
     }
     push @stalled, $pid;
     close $to;
@@ -97,6 +97,38 @@ EOC
     $replaced->('... by a new manager');
     release();
     $h->stop;
+};
+
+# It waits for a file system that does not answer, as one on a dead NFS server does without any ill will.
+subtest 'a process that KILL does not end' => sub {
+    my $pid = stall('nobody', 'file') or do { release(); plan skip_all => 'no FUSE in a user namespace here' };
+    copy(app_built('walls.c'), "$top/walls");
+    chmod 0755, "$top/walls";
+    my $h = Fcgipm->httpd(expect_log => [qr/FPM0613/, qr/FPM0318/, qr/FPM0461/], conf => <<"EOC");
+FcgiMinUid 1
+FcgiMinGid 1
+<FcgiServer alice>
+    FcgiCommand $top/walls
+    FcgiUser nobody nogroup
+    FcgiProcesses 1
+    FcgiTimeout stop=500ms read=1s
+</FcgiServer>
+<Location "/alice">
+    FcgiPass alice
+</Location>
+EOC
+    is $h->get("/alice?cat=/proc/$pid/root/tmp/file")->{status}, 504, 'its request times out';
+    ok $h->wait_log(qr/FPM0461: pool alice slot 0 pid \d+: KILL does not end it, for 1 s: it waits in the kernel/, 10), 'that is told';
+    like $h->get('/alice')->{body}, qr/^\d+$/, 'the pool has another one';
+    sleep 3.5;
+    is scalar(() = $h->log =~ /FPM0318/g), 1, 'the log is not filled with it';
+    my ($parent, $manager, $begin) = ($h->pid, $h->manager, time);
+    kill TERM => $parent;
+    wait_for { waitpid($parent, POSIX::WNOHANG()) != 0 && !Fcgipm::alive($manager) } 20, 'httpd and the manager end';
+    cmp_ok time - $begin, '<', 10, '... without it, so that httpd can be started again';
+    ok $h->log_has(qr/FPM0360: all workers stopped/), '... in order';
+    release();
+    delete $h->{pid};
 };
 
 # What looks at an application has its user, and can be traced by it: what it may do, that one may do.
