@@ -88,7 +88,7 @@ EOC
     $replaced->('... whatever a process of another user does');
     ok $h->wait_log(qr/FPM0460: process $pid of uid $uid{nobody} keeps whoever looks/, 3), 'it is told';
     $replaced->('... again');
-    is scalar(() = $h->log =~ /FPM0460/g), 1, 'for a minute nobody looks at it again';
+    is scalar(() = $h->log =~ /FPM0460/g), 1, 'for a while nobody looks at it again';
     release();
     my $manager = $h->manager;
     stall('daemon');

@@ -19,10 +19,14 @@
 #include "pm/pidfd.h"
 #include "pm/spawn.h"
 
-#define SULKERS   64
-#define SULK_US   60000000
-#define GIVE_UP   50 /* times the patience, whatever it does: more than any disk takes to swap in a page */
-#define HEAD_SIZE 64
+#define SULKERS        64
+#define SULK_US        10000000   /* the first time; a busy machine can look like it */
+#define DOUBLED        6          /* ... and so often */
+#define GRUDGE_US      1200000000 /* after a sulk, until it counts as the first again */
+#define LOOK_MS        100
+#define PATIENCE_LOOKS (FCGIPM_SCOUT_PATIENCE_MS / LOOK_MS)
+#define GIVE_UP        10 /* times the patience, whatever the scout does */
+#define HEAD_SIZE      64
 
 /* Shared with the scout, who writes; the answers lie behind it. */
 typedef struct slate {
@@ -40,48 +44,67 @@ typedef struct errand {
 /* --- who is not asked --- */
 
 static struct sulker {
-    uint32_t uid;
-    int64_t until_us; /* 0: nobody */
+    uint32_t uid, times; /* 0 times: nobody */
+    int64_t until_us;
 } sulkers[SULKERS];
 static bool any_sulker;
+static int64_t asked_us;
 
 static bool sulks(pid_t pid)
 {
     long uid = any_sulker ? fcgipm_pidfd_status(pid, FCGIPM_PIDFD_REAL_UID) : -1;
 
     for (size_t i = 0; uid >= 0 && i < SULKERS; i++)
-        if (sulkers[i].until_us && sulkers[i].uid == (uint32_t)uid)
+        if (sulkers[i].times && sulkers[i].uid == (uint32_t)uid && sulkers[i].until_us > asked_us)
             return true;
     return false;
 }
 
-static void forgive(int64_t now_us)
+/* What a scout that is sent now has to know. */
+static void begin(int64_t now_us)
 {
+    asked_us = now_us;
     any_sulker = false;
     for (size_t i = 0; i < SULKERS; i++) {
-        if (sulkers[i].until_us <= now_us)
-            sulkers[i].until_us = 0;
-        any_sulker = any_sulker || sulkers[i].until_us;
+        if (sulkers[i].until_us + GRUDGE_US < now_us)
+            sulkers[i].times = 0;
+        any_sulker = any_sulker || (sulkers[i].times && sulkers[i].until_us > now_us);
     }
+}
+
+/* The one of this user, or who is to make room for him. */
+static struct sulker *entry_of(uint32_t uid)
+{
+    struct sulker *oldest = &sulkers[0];
+
+    for (size_t i = 0; i < SULKERS; i++) {
+        if (sulkers[i].times && sulkers[i].uid == uid)
+            return &sulkers[i];
+        if (sulkers[i].until_us < oldest->until_us)
+            oldest = &sulkers[i];
+    }
+    *oldest = (struct sulker){.uid = uid};
+    return oldest;
 }
 
 static void note_sulker(pid_t pid)
 {
     long uid = fcgipm_pidfd_status(pid, FCGIPM_PIDFD_REAL_UID);
-    struct sulker *oldest = &sulkers[0];
+    struct sulker *sulker;
+    int64_t sulk_us;
 
     if (uid < 0)
         return;
-    for (size_t i = 1; i < SULKERS; i++)
-        if (sulkers[i].until_us < oldest->until_us)
-            oldest = &sulkers[i];
-    *oldest = (struct sulker){.uid = (uint32_t)uid, .until_us = fcgipm_clock_us() + SULK_US};
+    sulker = entry_of((uint32_t)uid);
+    sulk_us = (int64_t)SULK_US << (sulker->times < DOUBLED ? sulker->times : DOUBLED);
+    sulker->times++;
+    sulker->until_us = fcgipm_clock_us() + sulk_us;
     any_sulker = true;
     FCGIPM_LOG(
         460, FCGIPM_LOG_WARN, 0, 0,
-        "process %d of uid %ld keeps whoever looks at its memory in /proc waiting; for a minute nobody "
-        "looks at those of this user",
-        (int)pid, uid);
+        "process %d of uid %ld keeps whoever looks at its memory in /proc waiting; for %d s nobody looks "
+        "at those of this user",
+        (int)pid, uid, (int)(sulk_us / 1000000));
 }
 
 /* --- the scout --- */
@@ -138,7 +161,7 @@ static size_t watch(const errand_t *e, pid_t scout, int end_fd, size_t from)
     unsigned same = 0;
 
     for (;;) {
-        int n = poll(&pfd, 1, FCGIPM_SCOUT_PATIENCE_MS);
+        int n = poll(&pfd, 1, LOOK_MS);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -147,7 +170,7 @@ static size_t watch(const errand_t *e, pid_t scout, int end_fd, size_t from)
         before = at;
         at = __atomic_load_n(&e->slate->at, __ATOMIC_ACQUIRE);
         same = at == before ? same + 1 : 0;
-        if ((same > 0 && is_held(scout)) || same > GIVE_UP)
+        if (same >= PATIENCE_LOOKS && (is_held(scout) || same > GIVE_UP * PATIENCE_LOOKS))
             return at;
     }
 }
@@ -193,7 +216,7 @@ size_t fcgipm_scout_send(const pid_t *pids, size_t count, fcgipm_scout_ask_t *as
     e.slate = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (e.slate == MAP_FAILED)
         return count;
-    forgive(fcgipm_clock_us());
+    begin(fcgipm_clock_us());
     while (from < count && held < FCGIPM_SCOUT_HELD) {
         size_t at = send_from(&e, from);
 
