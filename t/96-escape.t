@@ -160,9 +160,15 @@ EOC
     like sh($h, 'alice', 'sleep 1; ulimit -n'), qr/^50$/, 'the application\'s limit';
     ok $h->wait_log(qr/FPM0377: .*: slow: files 50 nice 7/, 5), '... is the command\'s as well';
     SKIP: {
-        skip 'no control groups here', 2 if !$base;
+        skip 'no control groups here', 4 if !$base;
         like $own, qr{/u$uid{nobody}/p\d+-alice/s0-1$}, 'the application\'s group';
         ok $h->wait_log(qr/FPM0377: .*: slow: group \Q@{[$own =~ s{\n}{}r]}\E$/m, 5), '... as well';
+        # Out of it, and below it, as himself and as root of a namespace of his own.
+        chomp(my $leaf = "$mount$own");
+        my $tries = "for g in $mount $base $leaf/.. $leaf; do echo \$\$ > \$g/cgroup.procs; echo 0 > \$g/cgroup.procs; mkdir \$g/mine; echo 1 > \$g/cgroup.kill; echo 1 > \$g/cgroup.freeze; done; rmdir $leaf $leaf/..";
+        sh($h, 'alice', $_) for $tries, "unshare -Ur sh -c '$tries'", "unshare -UrmC sh -c 'mount -t cgroup2 none /mnt; cd /mnt; $tries; mkdir mine; echo 0 > cgroup.procs; echo 0 > ../cgroup.procs'";
+        is sh($h, 'alice', "sed -n 's/^0:://p' /proc/self/cgroup"), $own, 'it stays where it is';
+        ok !-d "$mount/mine" && !-d "$base/mine" && !-d "$leaf/mine" && !-d "$leaf/../mine", 'and makes none';
     }
     $h->stop;
     rmdir $base if $base;
