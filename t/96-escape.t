@@ -231,4 +231,41 @@ EOC
     }
 };
 
+# A wall stands before what is at its name: a link of his there puts it elsewhere.
+subtest 'a wall that somebody else places' => sub {
+    plan skip_all => 'no mount namespace here' if system 'unshare --mount true 2>/dev/null';
+    mkdir $_ or die for map { "$top/$_" } qw(his his/wall rules);
+    open my $f, '>', "$top/rules/deny" or die;
+    close $f;
+    chown $uid{nobody}, -1, "$top/his", "$top/his/wall";
+    symlink "$top/rules", "$top/roots";
+    my $conf = sub { my ($directive, $path) = @_; return <<"EOC" };
+FcgiMinUid 1
+FcgiMinGid 1
+<FcgiServer walled>
+    FcgiCommand $top/shell.pl
+    FcgiUser nobody nogroup
+    FcgiProcesses 1
+    $directive $path
+    FcgiTimeout stop=1s
+</FcgiServer>
+<Location "/walled">
+    FcgiPass walled
+</Location>
+EOC
+    my @may = (qr/FPM031[67]/, qr/FPM0330/, qr/FPM06\d\d/);
+    my $rename = sub { rename "$top/his/wall", "$top/his/was"; symlink "$top/rules", "$top/his/wall"; system 'chown', '-h', 'nobody', "$top/his/wall" };
+    for my $directive (qw(FcgiInaccessiblePaths FcgiReadOnlyPaths)) {
+        $rename->();
+        my $h = Fcgipm->httpd(expect_log => \@may, conf => $conf->($directive, "$top/his/wall"));
+        ok $h->wait_log(qr{FPM0316: .*$directive $top/his/wall.*symbolic link}, 10), "$directive: his link is not followed";
+        unlink "$top/his/wall";
+        rename "$top/his/was", "$top/his/wall";
+        $h->stop;
+        $h = Fcgipm->httpd(conf => $conf->($directive, "$top/roots"));
+        is sh($h, 'walled', $directive =~ /Read/ ? "cat /proc/self/mounts | grep -c ' $top/rules .* ro,\\| $top/rules [^ ]* ro'" : "ls $top/rules 2>&1 | grep -c denied"), "1\n", 'root\'s is';
+        $h->stop;
+    }
+};
+
 done_testing;
