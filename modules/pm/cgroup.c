@@ -467,6 +467,14 @@ static int make_leaf(fcgipm_cgroup_t *tree, const fcgipm_cgroup_place_t *place, 
     return fd;
 }
 
+/* Without a group it would not be. */
+static bool is_limited(const fcgipm_cgroup_t *tree, const fcgipm_cgroup_place_t *place)
+{
+    fcgipm_group_limit_t user = limits_of_user(tree, place->uid);
+
+    return tree->enabled & (needs(&place->setting->cgroup) | needs(&user));
+}
+
 apr_status_t fcgipm_cgroup_enter(fcgipm_cgroup_t *tree, const fcgipm_cgroup_place_t *place, char *leaf,
                                  int *fd, fcgipm_fault_t *fault)
 {
@@ -482,13 +490,29 @@ apr_status_t fcgipm_cgroup_enter(fcgipm_cgroup_t *tree, const fcgipm_cgroup_plac
     }
     leaf[0] = '\0';
     rv = cannot(fault, "make a group", tree->base.dir);
-    if (tree->base.strict)
+    /* No want of the manager's own: one that is charged to a group which has no more (memory.max). */
+    if (rv == ENOMEM || rv == EAGAIN)
+        rv = fault->status = APR_EGENERAL;
+    if (tree->base.strict || is_limited(tree, place))
         return rv;
     if (!tree->ill)
         FCGIPM_LOG(405, FCGIPM_LOG_WARN, 0, place->setting->scope,
                    "pool %s: %s; its processes start without one", place->setting->name, fault->sentence);
     tree->ill = true;
     return APR_SUCCESS;
+}
+
+int fcgipm_cgroup_join(const fcgipm_cgroup_t *tree, const char *leaf)
+{
+    int fd = tree && *leaf ? open_path(tree->fd, leaf) : -1, error;
+
+    if (!tree || !*leaf)
+        return 0;
+    if (fd < 0)
+        return errno;
+    error = put(fd, "cgroup.procs", "0");
+    close(fd);
+    return error;
 }
 
 void fcgipm_cgroup_kill(const fcgipm_cgroup_t *tree, const char *leaf)

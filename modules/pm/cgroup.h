@@ -45,9 +45,13 @@ typedef struct fcgipm_cgroup_place {
 
 /* The group for one worker, with those above it and their limits. leaf: its path in the tree, cap
  * FCGIPM_CGROUP_LEAF; *fd: the caller closes it. Where it cannot be made: with FcgiCgroup Auto *fd is -1,
- * leaf is empty, it is logged once, and that is APR_SUCCESS; else a fault. */
+ * leaf is empty, it is logged once, and that is APR_SUCCESS; else, and where it would escape from a limit by
+ * that, a fault, which is never a want of the manager's own. */
 apr_status_t fcgipm_cgroup_enter(fcgipm_cgroup_t *tree, const fcgipm_cgroup_place_t *place, char *leaf,
                                  int *fd, fcgipm_fault_t *fault);
+/* In a forked child: go there, so that what it becomes has the worker's limits and ends with it. leaf: "" for
+ * none. 0 or an errno. */
+int fcgipm_cgroup_join(const fcgipm_cgroup_t *tree, const char *leaf);
 /* KILL all in it. */
 void fcgipm_cgroup_kill(const fcgipm_cgroup_t *tree, const char *leaf);
 

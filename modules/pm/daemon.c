@@ -66,15 +66,18 @@ static void close_others(const fcgipm_daemon_env_t *env)
 
 /* --- the end --- */
 
+#define SWEEP_US 2000000
+
 /* What workers forked and left has come to us; it goes with us. Killing may bring further orphans: until none
- * is left. */
+ * is left, but for what KILL does not end. */
 static void sweep_strays(const fcgipm_manager_t *m)
 {
     char mark[160];
     fcgipm_stray_t strays = {.parent = getpid(), .mark = mark, .any_uid = true};
+    int64_t begin = fcgipm_manager_clock();
 
     snprintf(mark, sizeof mark, "FCGIPM_WORKER=%s:", m->runtime_dir);
-    for (int round = 0; round < 50; round++) {
+    for (int round = 0; round < 50 && fcgipm_manager_clock() - begin < SWEEP_US; round++) {
         unsigned killed = fcgipm_stray_kill(&strays);
 
         while (waitpid(-1, NULL, WNOHANG) > 0)
@@ -261,6 +264,19 @@ static unsigned kill_leftover_families(const char *runtime_dir)
     return fcgipm_stray_kill(&strays);
 }
 
+/* Until none is left, but for what KILL does not end: who is killed may have forked just before, and takes a
+ * moment to be gone. */
+static void end_leftover_families(const char *runtime_dir)
+{
+    int64_t begin = fcgipm_manager_clock();
+
+    for (int round = 0; round < 100 && kill_leftover_families(runtime_dir) > 0; round++) {
+        if (fcgipm_manager_clock() - begin > SWEEP_US)
+            return;
+        poll(NULL, 0, 10);
+    }
+}
+
 /* The same by session and group, before their leaders are gone: whoever is in one of them then is theirs. */
 static void kill_leftover_groups(const fcgipm_registry_t *registry)
 {
@@ -290,9 +306,7 @@ static void stop_leftovers(fcgipm_registry_t *registry, const char *runtime_dir)
     kill_leftover_groups(registry);
     while (signal_leftovers(registry, SIGKILL) && fcgipm_manager_clock() - begin < 4000000)
         poll(NULL, 0, 10);
-    /* Until none is left: who is killed may have forked just before, and takes a moment to be gone. */
-    for (int round = 0; round < 100 && kill_leftover_families(runtime_dir) > 0; round++)
-        poll(NULL, 0, 10);
+    end_leftover_families(runtime_dir);
 }
 
 static bool only_seen(void *ctx, pid_t pid)
@@ -326,8 +340,7 @@ unsigned fcgipm_daemon_end_orphans(const char *runtime_dir, const char *cgroup, 
         fcgipm_stray_kill(&strays);
         return count;
     }
-    for (int round = 0; round < 100 && kill_leftover_families(runtime_dir) > 0; round++)
-        poll(NULL, 0, 10);
+    end_leftover_families(runtime_dir);
     fcgipm_cgroup_sweep(cgroup, runtime_dir);
     fcgipm_listen_sweep(runtime_dir);
     return count;

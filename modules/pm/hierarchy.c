@@ -103,6 +103,24 @@ static apr_status_t find_auto(const fcgipm_hierarchy_base_t *base, fcgipm_fault_
     return APR_SUCCESS;
 }
 
+/* Whoever owns a group, or may write to its list of processes, moves those of others out of it and in again,
+ * and says what their limits are: a delegated one is its user's. */
+static apr_status_t check_owner(const fcgipm_hierarchy_base_t *base, fcgipm_fault_t *fault)
+{
+    static const char *const files[] = {"", "/cgroup.procs", "/cgroup.subtree_control"};
+    char path[600];
+    struct stat st;
+
+    for (size_t i = 0; geteuid() == 0 && i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s%s", base->dir, files[i]);
+        if (stat(path, &st) == 0 && (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH))))
+            return fcgipm_fault_set(fault, APR_EACCES, "control groups",
+                                    "others than root may write to %.180s; choose a group that is root's",
+                                    path);
+    }
+    return APR_SUCCESS;
+}
+
 static bool same_dir(const char *a, const char *b)
 {
     struct stat x, y;
@@ -127,7 +145,7 @@ static apr_status_t find_path(fcgipm_hierarchy_base_t *base, const char *path, f
     return APR_SUCCESS;
 }
 
-apr_status_t fcgipm_hierarchy_find(fcgipm_hierarchy_base_t *base, const char *text, fcgipm_fault_t *fault)
+static apr_status_t find(fcgipm_hierarchy_base_t *base, const char *text, fcgipm_fault_t *fault)
 {
     memset(base, 0, sizeof *base);
     if (text && !strcasecmp(text, "Off"))
@@ -141,4 +159,11 @@ apr_status_t fcgipm_hierarchy_find(fcgipm_hierarchy_base_t *base, const char *te
             "there is no cgroup v2 hierarchy here, or httpd is not in what is mounted of it");
     base->own = true;
     return base->strict ? APR_SUCCESS : find_auto(base, fault);
+}
+
+apr_status_t fcgipm_hierarchy_find(fcgipm_hierarchy_base_t *base, const char *text, fcgipm_fault_t *fault)
+{
+    apr_status_t rv = find(base, text, fault);
+
+    return rv == APR_SUCCESS ? check_owner(base, fault) : rv;
 }

@@ -71,11 +71,12 @@ void fcgipm_loop_stop(fcgipm_manager_t *m)
     each_worker(m, stop_worker);
 }
 
+/* But for those that nothing ends: with our lock held, nobody could start httpd again. */
 static bool any_process(const fcgipm_manager_t *m)
 {
     for (uint32_t i = 0; i < m->app_end; i++)
         for (uint32_t slot = 0; m->apps[i] && slot < m->apps[i]->geometry.slot_count; slot++)
-            if (m->apps[i]->workers[slot].pid)
+            if (m->apps[i]->workers[slot].pid && !fcgipm_worker_undead(&m->apps[i]->workers[slot]))
                 return true;
     return false;
 }

@@ -70,6 +70,7 @@ typedef struct fcgipm_worker {
     int64_t start_by_us, probe_at_us, kill_at_us, drain_by_us, idle_since_us;
     uint64_t seen_requests, memory;
     uint32_t stopped_looks;        /* how often in a row it was found in state T */
+    uint32_t kills;                /* KILLs since its time was over */
     char leaf[FCGIPM_CGROUP_LEAF]; /* its control group; "": none */
     char why[256];                 /* why it did not start, or is being stopped */
     fcgipm_output_t *output;       /* of the app's pool, made at the first start */
@@ -212,6 +213,8 @@ void fcgipm_worker_external(fcgipm_worker_t *w);
 /* What is due at m->now: readiness, kill, drain. Returns the next time it wants to be called, INT64_MAX none.
  */
 int64_t fcgipm_worker_tend(fcgipm_worker_t *w);
+/* KILL does not end it, so nobody waits for it. */
+bool fcgipm_worker_undead(const fcgipm_worker_t *w);
 void fcgipm_worker_on_report(fcgipm_worker_t *w);
 void fcgipm_worker_on_probe(fcgipm_worker_t *w);
 bool fcgipm_worker_busy(const fcgipm_worker_t *w); /* a seat is BUSY or DRAINING, says the board */

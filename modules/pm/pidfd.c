@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -39,6 +40,22 @@ bool fcgipm_pidfd_stat(pid_t pid, fcgipm_pidfd_stat_t *out)
         return false;
     text[n] = '\0';
     return parse_stat(text, out);
+}
+
+long fcgipm_pidfd_status(pid_t pid, const char *name)
+{
+    char path[40], text[4096];
+    const char *at;
+    ssize_t n;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    at = strstr(text, name); /* the process's own name in the first line has no line end in it */
+    return at ? strtol(at + strlen(name), NULL, 10) : -1;
 }
 
 int fcgipm_pidfd_open(pid_t pid)

@@ -19,6 +19,12 @@ typedef struct fcgipm_pidfd_stat {
 
 /* False: there is no such process (or /proc cannot be read). */
 bool fcgipm_pidfd_stat(pid_t pid, fcgipm_pidfd_stat_t *out);
+/* A number of /proc/PID/status; -1: it is not there. name: with the end of the line before it. The owner of
+ * /proc/PID says nothing: it is root for whoever does not want to be dumped. */
+long fcgipm_pidfd_status(pid_t pid, const char *name);
+#define FCGIPM_PIDFD_REAL_UID "\nUid:\t"
+#define FCGIPM_PIDFD_TRACER   "\nTracerPid:\t"
+#define FCGIPM_PIDFD_PROCESS  "\nTgid:\t"
 /* -1 with errno. */
 int fcgipm_pidfd_open(pid_t pid);
 /* The living process `pid` that began at start_time, or -1 (ESRCH: it is gone; otherwise it may live). */

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "pm/limits.h"
 #include "pm/pidfd.h"
+#include "pm/scout.h"
 #include "pm/stray.h"
 
 #define PAUSE_US  200000 /* between two entries of one pool */
@@ -47,20 +49,10 @@ fcgipm_slow_t *fcgipm_slow_create(fcgipm_manager_t *m)
 
 /* --- what /proc says --- */
 
-/* One file of the process on one line; "" if it is not to be had. */
-static void proc_line(char *out, size_t cap, pid_t pid, const char *name, unsigned lines)
+/* On one line; at most `lines` of them. */
+static void in_one_line(char *text, unsigned lines)
 {
-    char path[64];
-    ssize_t n = -1;
-    int fd;
-
-    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
-    if ((fd = open(path, O_RDONLY | O_CLOEXEC)) >= 0) {
-        n = read(fd, out, cap - 1);
-        close(fd);
-    }
-    out[n > 0 ? n : 0] = '\0';
-    for (char *c = out; *c; c++)
+    for (char *c = text; *c; c++)
         if (*c == '\n') {
             if (--lines == 0 || !c[1]) {
                 *c = '\0';
@@ -70,25 +62,37 @@ static void proc_line(char *out, size_t cap, pid_t pid, const char *name, unsign
         }
 }
 
+typedef struct answer {
+    char syscall_line[160], stack[400];
+} answer_t;
+
+/* For a scout: whoever reads these can be kept waiting. */
+static void ask_kernel(const void *ctx, pid_t pid, void *out)
+{
+    answer_t *answer = out;
+
+    (void)ctx;
+    fcgipm_scout_file(pid, "syscall", answer->syscall_line, sizeof answer->syscall_line);
+    fcgipm_scout_file(pid, "stack", answer->stack, sizeof answer->stack);
+}
+
 static void proc_story(char *out, size_t cap, pid_t pid)
 {
-    char wchan[64], syscall_line[160], stack[400], status[1400], state = '?';
-    const char *rss, *threads;
+    char wchan[64], state = '?';
     fcgipm_pidfd_stat_t stat;
+    answer_t answer;
+    long rss = fcgipm_pidfd_status(pid, "\nVmRSS:"), threads = fcgipm_pidfd_status(pid, "\nThreads:");
 
     if (fcgipm_pidfd_stat(pid, &stat))
         state = stat.state;
-    proc_line(wchan, sizeof wchan, pid, "wchan", 1);
-    proc_line(syscall_line, sizeof syscall_line, pid, "syscall", 1);
-    proc_line(stack, sizeof stack, pid, "stack", 4);
-    proc_line(status, sizeof status, pid, "status", 100);
-    rss = strstr(status, "VmRSS:");
-    threads = strstr(status, "Threads:");
-    syscall_line[strcspn(syscall_line, " ")] = '\0';
-    snprintf(out, cap, "state %c, waits in %s, system call %s, %lu kB resident, %lu threads%s%s", state,
-             wchan[0] && strcmp(wchan, "0") ? wchan : "nothing", syscall_line[0] ? syscall_line : "?",
-             rss ? strtoul(rss + 6, NULL, 10) : 0, threads ? strtoul(threads + 8, NULL, 10) : 0,
-             stack[0] ? ", kernel stack " : "", stack);
+    fcgipm_scout_file(pid, "wchan", wchan, sizeof wchan);
+    fcgipm_scout_send(&pid, 1, ask_kernel, NULL, &answer, sizeof answer);
+    in_one_line(answer.stack, 4);
+    answer.syscall_line[strcspn(answer.syscall_line, " \n")] = '\0';
+    snprintf(out, cap, "state %c, waits in %s, system call %s, %ld kB resident, %ld threads%s%s", state,
+             wchan[0] && strcmp(wchan, "0") ? wchan : "nothing",
+             answer.syscall_line[0] ? answer.syscall_line : "?", rss > 0 ? rss : 0, threads > 0 ? threads : 0,
+             answer.stack[0] ? ", kernel stack " : "", answer.stack);
 }
 
 /* --- a command --- */
@@ -97,6 +101,7 @@ static _Noreturn void run(const fcgipm_worker_t *w, int out_fd)
 {
     const apr_array_header_t *words = w->app->setting->slow_command;
     const char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", NULL};
+    const fcgipm_setting_t *s = w->app->setting;
     const char *argv[ARGS_MAX + 2];
     sigset_t none;
     char pid[16];
@@ -110,18 +115,22 @@ static _Noreturn void run(const fcgipm_worker_t *w, int out_fd)
     setsid();
     if (null < 0 || dup2(null, 0) < 0 || dup2(out_fd, 1) < 0 || dup2(out_fd, 2) < 0)
         _exit(127);
+    step.error = fcgipm_cgroup_join(w->app->manager->cgroup, w->leaf);
     syscall(SYS_close_range, 3u, ~0u, 0u);
     for (; n < words->nelts && n < ARGS_MAX; n++)
         argv[n] = APR_ARRAY_IDX(words, n, const char *);
     snprintf(pid, sizeof pid, "%d", (int)w->pid);
     argv[n++] = pid;
     argv[n] = NULL;
-    /* Within the application's walls, and as its user also where suexec has made it that: the two are one, so
-     * what one can reach the other can. */
-    if (fcgipm_jail_unix.enter(&w->app->plan.person, &step) == 0) {
-        if (chdir("/") == 0)
+    /* Within the application's walls, limits and control group, and as its user also where suexec has made it
+     * that: the two are one, so what one can reach the other can, by tracing it. */
+    if (step.error) {
+        snprintf(step.text, sizeof step.text, "control group");
+    } else if (fcgipm_limits_prepare(s, &step) == 0 &&
+               fcgipm_jail_unix.enter(&w->app->plan.person, &step) == 0) {
+        if (chdir("/") == 0 && fcgipm_limits_set(s, &step) == 0)
             execve(argv[0], (char *const *)argv, (char *const *)env);
-        step.error = errno;
+        step.error = step.text[0] ? step.error : errno;
     }
     dprintf(2, "cannot run %s: %s%s%s\n", argv[0], step.text, step.text[0] && step.error ? ": " : "",
             step.error ? strerror(step.error) : "");

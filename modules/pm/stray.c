@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 #include "pm/pidfd.h"
+#include "pm/scout.h"
 #include "pm/spawn.h"
 
 #define ENVIRON_MAX 65536
@@ -18,83 +19,41 @@ void fcgipm_stray_collect(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
-static size_t read_environ(pid_t pid, char *out, size_t cap)
-{
-    char path[40];
-    size_t len = 0;
-    ssize_t n;
-    snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    while (len < cap - 1 && (n = read(fd, out + len, cap - 1 - len)) > 0)
-        len += (size_t)n;
-    close(fd);
-    out[len] = '\0';
-    return len;
-}
-
-static bool marked(pid_t pid, const char *mark)
+/* For a scout: whoever reads it can be kept waiting. */
+static void look_for_mark(const void *ctx, pid_t pid, void *answer)
 {
     static char text[ENVIRON_MAX];
-    size_t len = read_environ(pid, text, sizeof text), want = strlen(mark);
+    const char *mark = ctx;
+    size_t len = fcgipm_scout_file(pid, "environ", text, sizeof text), want = strlen(mark);
     bool prefix = want && mark[want - 1] == ':'; /* else the last number must end there, too */
     for (size_t at = 0; at < len; at += strlen(text + at) + 1) {
         const char *entry = text + at;
         if (!strncmp(entry, FCGIPM_SUEXEC_MARK, sizeof FCGIPM_SUEXEC_MARK - 1))
             entry += sizeof FCGIPM_SUEXEC_MARK - 1;
         if (strncmp(entry, mark, want) == 0 && (prefix || entry[want] == '\0'))
-            return true;
+            *(bool *)answer = true;
     }
-    return false;
 }
-
-/* A number of /proc/PID/status; -1: it is not there. The owner of /proc/PID says nothing: it is root for
- * whoever does not want to be dumped. */
-static long status_number(pid_t pid, const char *name)
-{
-    char path[40], text[4096];
-    const char *at;
-    ssize_t n;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    at = strstr(text, name); /* the name in the first line has no line end in it */
-    return at ? strtol(at + strlen(name), NULL, 10) : -1;
-}
-#define REAL_UID   "\nUid:\t"
-#define TRACER_PID "\nTracerPid:\t"
-#define PROCESS    "\nTgid:\t"
 
 static bool user_fits(const fcgipm_stray_t *what, pid_t pid)
 {
-    long uid = status_number(pid, REAL_UID);
+    long uid = fcgipm_pidfd_status(pid, FCGIPM_PIDFD_REAL_UID);
     return uid >= 0 && (what->any_uid ? uid != 0 || geteuid() != 0 : uid == (long)what->uid);
 }
 
-static bool matches(const fcgipm_stray_t *what, pid_t pid, const fcgipm_pidfd_stat_t *stat)
+static bool is_near(const fcgipm_stray_t *what, pid_t pid, const fcgipm_pidfd_stat_t *stat)
 {
     if (what->session && (stat->session == what->session || stat->pgrp == what->session) &&
         stat->start_time >= what->since)
         return true;
-    if (what->parent && stat->ppid == what->parent && !(what->spare && what->spare(what->ctx, pid)))
-        return true;
-    return what->mark && user_fits(what, pid) && marked(pid, what->mark);
+    return what->parent && stat->ppid == what->parent && !(what->spare && what->spare(what->ctx, pid));
 }
 
-static bool kill_if(const fcgipm_stray_t *what, pid_t pid)
+static bool end(const fcgipm_stray_t *what, pid_t pid, uint64_t start_time)
 {
-    fcgipm_pidfd_stat_t stat;
-    if (pid <= 1 || pid == getpid() || pid == getppid() || !fcgipm_pidfd_stat(pid, &stat) || stat.dead ||
-        !matches(what, pid, &stat))
-        return false;
     if (what->spare && what->spare(what->ctx, pid))
         return false;
-    int fd = fcgipm_pidfd_find(pid, stat.start_time);
+    int fd = fcgipm_pidfd_find(pid, start_time);
     if (fd < 0)
         return false;
     bool killed = fcgipm_pidfd_kill(fd, what->signal_number ? what->signal_number : SIGKILL) == 0;
@@ -102,20 +61,62 @@ static bool kill_if(const fcgipm_stray_t *what, pid_t pid)
     return killed;
 }
 
+/* --- those of whom only the mark says it --- */
+
+typedef struct suspects {
+    pid_t *pids;
+    uint64_t *start_times;
+    size_t count, room;
+} suspects_t;
+
+static void suspect(suspects_t *s, pid_t pid, uint64_t start_time)
+{
+    if (s->count == s->room) {
+        size_t room = s->room ? s->room * 2 : 256;
+        pid_t *pids = realloc(s->pids, room * sizeof *pids);
+        uint64_t *times;
+        if (!pids)
+            return;
+        s->pids = pids;
+        if (!(times = realloc(s->start_times, room * sizeof *times)))
+            return;
+        s->start_times = times;
+        s->room = room;
+    }
+    s->pids[s->count] = pid;
+    s->start_times[s->count++] = start_time;
+}
+
+static unsigned end_marked(const fcgipm_stray_t *what, suspects_t *s)
+{
+    bool *found = s->count ? malloc(s->count * sizeof *found) : NULL;
+    unsigned count = 0;
+    if (found) {
+        fcgipm_scout_send(s->pids, s->count, look_for_mark, what->mark, found, sizeof *found);
+        for (size_t i = 0; i < s->count; i++)
+            count += found[i] && end(what, s->pids[i], s->start_times[i]);
+    }
+    free(found);
+    free(s->pids);
+    free(s->start_times);
+    return count;
+}
+
 bool fcgipm_stray_untrace(pid_t pid)
 {
     fcgipm_pidfd_stat_t stat;
-    long thread = status_number(pid, TRACER_PID),
-         tracer = thread > 1 ? status_number((pid_t)thread, PROCESS) : 0;
+    long thread = fcgipm_pidfd_status(pid, FCGIPM_PIDFD_TRACER),
+         tracer = thread > 1 ? fcgipm_pidfd_status((pid_t)thread, FCGIPM_PIDFD_PROCESS) : 0;
     bool killed = false;
     if (tracer <= 1 || tracer == getpid() || tracer == getppid() ||
-        (geteuid() == 0 && status_number((pid_t)tracer, REAL_UID) == 0) ||
+        (geteuid() == 0 && fcgipm_pidfd_status((pid_t)tracer, FCGIPM_PIDFD_REAL_UID) == 0) ||
         !fcgipm_pidfd_stat((pid_t)tracer, &stat))
         return false;
     int fd = fcgipm_pidfd_find((pid_t)tracer, stat.start_time);
     if (fd < 0)
         return false;
-    if (status_number(pid, TRACER_PID) == thread) /* read again: so it is still the process that we hold */
+    if (fcgipm_pidfd_status(pid, FCGIPM_PIDFD_TRACER) ==
+        thread) /* read again: so it is still the process that we hold */
         killed = fcgipm_pidfd_kill(fd, SIGKILL) == 0;
     close(fd);
     return killed;
@@ -124,13 +125,21 @@ bool fcgipm_stray_untrace(pid_t pid)
 unsigned fcgipm_stray_kill(const fcgipm_stray_t *what)
 {
     unsigned count = 0;
+    suspects_t suspects = {0};
     struct dirent *entry;
     DIR *proc = opendir("/proc");
     if (!proc)
         return 0;
-    while ((entry = readdir(proc)))
-        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-            count += kill_if(what, (pid_t)atoi(entry->d_name));
+    while ((entry = readdir(proc))) {
+        pid_t pid = atoi(entry->d_name); /* 0: not a number */
+        fcgipm_pidfd_stat_t stat;
+        if (pid <= 1 || pid == getpid() || pid == getppid() || !fcgipm_pidfd_stat(pid, &stat) || stat.dead)
+            continue;
+        if (is_near(what, pid, &stat))
+            count += end(what, pid, stat.start_time);
+        else if (what->mark && user_fits(what, pid))
+            suspect(&suspects, pid, stat.start_time);
+    }
     closedir(proc);
-    return count;
+    return count + end_marked(what, &suspects);
 }

@@ -23,6 +23,7 @@
 
 #define DRAIN_LOOK_US 100000
 #define HUNG_STOP_US  2000000 /* who hangs gets no more time than this */
+#define KILLS_MOST    2       /* one a second, and a stop waits for it no longer */
 #define LOUD_FAILURES 10      /* then the delay has reached its cap */
 #define VALUES_US     500000  /* for an answer to FCGI_GET_VALUES, once it takes connections */
 
@@ -188,7 +189,7 @@ static void begin(fcgipm_worker_t *w)
     w->outdated = w->leave = FCGIPM_LEAVE_NONE;
     w->ready_us = w->exec_us = w->kill_at_us = w->drain_by_us = w->probe_at_us = w->ask_at_us = 0;
     w->seen_requests = w->memory = 0;
-    w->stopped_looks = 0;
+    w->stopped_looks = w->kills = 0;
     w->chance = fcgipm_manager_random(m);
     w->why[0] = w->leaf[0] = '\0';
     w->born_us = w->idle_since_us = m->now;
@@ -910,10 +911,18 @@ static int64_t tend_ending(fcgipm_worker_t *w)
 
     if (m->now < w->kill_at_us)
         return w->kill_at_us;
-    fcgipm_stat_kills_add(m->board, w->app->index, 1);
-    FCGIPM_LOG(318, FCGIPM_LOG_WARN, 0, w->app->setting->scope,
-               "pool %s slot %u pid %d: did not end after TERM (FcgiTimeout stop=): KILL",
-               w->app->setting->name, w->slot, (int)w->pid);
+    w->kills++;
+    if (w->kills == 1)
+        fcgipm_stat_kills_add(m->board, w->app->index, 1);
+    if (w->kills > 1 && (w->kills & (w->kills - 1)) == 0) /* ever less often: it may last for days */
+        FCGIPM_LOG(461, FCGIPM_LOG_ERR, 0, w->app->setting->scope,
+                   "pool %s slot %u pid %d: KILL does not end it, for %u s: it waits in the kernel, as for a "
+                   "file system that does not answer; httpd stops without it",
+                   w->app->setting->name, w->slot, (int)w->pid, w->kills - 1);
+    if (w->kills == 1)
+        FCGIPM_LOG(318, FCGIPM_LOG_WARN, 0, w->app->setting->scope,
+                   "pool %s slot %u pid %d: did not end after TERM (FcgiTimeout stop=): KILL",
+                   w->app->setting->name, w->slot, (int)w->pid);
     signal_group(w, SIGKILL);
     if (still_there(w) && fcgipm_stray_untrace(w->pid))
         FCGIPM_LOG(420, FCGIPM_LOG_WARN, 0, w->app->setting->scope,
@@ -921,6 +930,11 @@ static int64_t tend_ending(fcgipm_worker_t *w)
                    w->app->setting->name, w->slot, (int)w->pid);
     w->kill_at_us = m->now + 1000000;
     return w->kill_at_us;
+}
+
+bool fcgipm_worker_undead(const fcgipm_worker_t *w)
+{
+    return w->kills > KILLS_MOST;
 }
 
 int64_t fcgipm_worker_tend(fcgipm_worker_t *w)

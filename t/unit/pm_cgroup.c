@@ -248,6 +248,28 @@ static void limits_as_the_kernel_wants_them(void **state)
     assert_int_equal(logged, 0);
 }
 
+/* Who has used up what his group may have, its memory, could else start the next one outside of it. */
+static void nobody_starts_outside_of_his_limits(void **state)
+{
+    fcgipm_setting_t *s = setting("shop", (fcgipm_group_limit_t){0});
+    fcgipm_world_t *world = world_of(s);
+    char leaf[FCGIPM_CGROUP_LEAF], path[300];
+    fcgipm_fault_t fault;
+    int fd;
+
+    (void)state;
+    open_tree(false);
+    snprintf(path, sizeof path, "rm -r '%s/%s/u33' && : >'%s/%s/u33'", dir, name, dir, name);
+    assert_int_equal(system(path), 0);
+    fcgipm_cgroup_configure(tree, world);
+    assert_int_equal(enter(s, leaf, &fd, &fault), APR_SUCCESS);
+    assert_int_equal(fd, -1);
+    limit_user(world, 33, (fcgipm_group_limit_t){.pids_max = 64});
+    fcgipm_cgroup_configure(tree, world);
+    assert_int_not_equal(enter(s, leaf, &fd, &fault), APR_SUCCESS);
+    assert_string_equal(leaf, "");
+}
+
 static void limits_of_users_change(void **state)
 {
     fcgipm_setting_t *s = setting("shop", (fcgipm_group_limit_t){0});
@@ -527,6 +549,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(limits_as_the_kernel_wants_them, setup, teardown),
+        cmocka_unit_test_setup_teardown(nobody_starts_outside_of_his_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(limits_of_users_change, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_without_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(a_strange_name_stays_a_name, setup, teardown),
