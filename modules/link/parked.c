@@ -40,12 +40,13 @@ fcgipm_attempt_t *fcgipm_parked_take(fcgipm_link_t *link, uint32_t cell)
     return atomic_exchange(&link->waiting[cell], NULL);
 }
 
+/* (That it parks in this moment is no news to it: the table has it a moment before its cell says so.) */
 void fcgipm_parked_put(fcgipm_attempt_t *a, uint64_t seen)
 {
     fcgipm_link_t *link = a->link;
     uint32_t cell = a->cell;
     fcgipm_atom_set(&link->waiting[cell], a);
-    if (fcgipm_atom_get(&link->env.board->cell[cell]) != seen)
+    if (!fcgipm_cell_same(fcgipm_atom_get(&link->env.board->cell[cell]), seen))
         fcgipm_parked_ring(link, cell);
 }
 
@@ -80,7 +81,7 @@ void fcgipm_parked_ring(void *ctx, uint32_t cell)
 
 static bool must_wake(const fcgipm_attempt_t *a, uint64_t seen, bool all, int64_t now_us)
 {
-    if (seen != a->word)
+    if (!fcgipm_cell_same(seen, a->word))
         return all || a->handed_fd < 0; /* (who was handed a connection has its answer to wake it) */
     return all && parked_due(a, now_us);
 }

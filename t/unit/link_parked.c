@@ -2,6 +2,7 @@
 /* Requests that wait on a nest, connections that are handed over to them, and the keeper. */
 #include "link_rig.h"
 #include <sys/resource.h>
+#include "link/link.h"
 #include "link/nest.h"
 
 static fcgipm_atom32_t hammer_stop, hammer_done, hammer_errors;
@@ -260,6 +261,28 @@ static void the_keeper_is_woken_from_a_long_sleep(void **state)
     rig_end();
 }
 
+/* The keeper looks while somebody parks: he is in its table, and his cell does not say so yet. */
+static void who_parks_is_not_woken_for_it(void **state)
+{
+    fcgipm_lease_t lease;
+    fcgipm_fault_t fault;
+    parked_t a;
+    (void)state;
+    rig(1);
+    assert_int_equal(acquire(links[0], &lease, &fault), APR_SUCCESS);
+    parked_join(&a, links[0]);
+    fcgipm_atom_set(&board->cell[a.a.cell], a.a.word & ~FCGIPM_CELL_PARKED);
+    fcgipm_parked_tend(links[0]);
+    assert_false(parked_rung(&a, 0));
+    fcgipm_parked_put(fcgipm_parked_take(links[0], a.a.cell), a.a.word);
+    assert_false(parked_rung(&a, 0));
+    fcgipm_atom_set(&board->cell[a.a.cell], a.a.word);
+    perform_release(links[0], &lease);
+    assert_int_equal(parked_wake(&a), APR_SUCCESS);
+    parked_perform(&a, links[0]);
+    rig_end();
+}
+
 static int64_t cpu_us(void)
 {
     struct rusage u;
@@ -386,6 +409,7 @@ int main(void)
         cmocka_unit_test(drained_is_not_handed_on),
         cmocka_unit_test(sleepers_are_not_passed_for_ever),
         cmocka_unit_test(the_keeper_is_woken_from_a_long_sleep),
+        cmocka_unit_test(who_parks_is_not_woken_for_it),
         cmocka_unit_test(the_keeper_lets_go),
         cmocka_unit_test(the_name_of_a_lingering_request),
         cmocka_unit_test(what_has_ended_does_not_linger),

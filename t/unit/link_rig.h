@@ -87,8 +87,6 @@ static bool drip(int fd)
 static bool perform(int fd, bool keep)
 {
     switch (fcgipm_atom_get(&control->mode)) {
-    case ABORTING:
-        return true;
     case DRIPPING:
         return drip(fd);
     case HANGING:
@@ -107,7 +105,7 @@ static void serve(int fd)
 {
     unsigned char buf[4096];
     fcgipm_record_reader_t reader;
-    bool keep = false;
+    bool keep = false, open = false;
     memset(&reader, 0, sizeof reader);
     for (;;) {
         ssize_t n = recv(fd, buf, sizeof buf, 0);
@@ -123,10 +121,13 @@ static void serve(int fd)
                 keep = slice[2] & FCGIPM_KEEP_CONN;
             if (ev != FCGIPM_RECORD_END)
                 continue;
-            if (reader.record.type == FCGIPM_TYPE_STDIN && reader.record.content_len == 0 &&
-                !perform(fd, keep))
-                return;
-            if (reader.record.type == FCGIPM_TYPE_ABORT_REQUEST && !(answer(fd) && keep))
+            if (reader.record.type == FCGIPM_TYPE_STDIN && reader.record.content_len == 0) {
+                open = fcgipm_atom_get(&control->mode) == ABORTING;
+                if (!open && !perform(fd, keep))
+                    return;
+            }
+            /* (one that comes behind the answer is for nobody) */
+            if (reader.record.type == FCGIPM_TYPE_ABORT_REQUEST && open && !(answer(fd) && keep))
                 return;
         }
     }
