@@ -20,13 +20,6 @@ FlushMaxThreshold 4096
     FcgiCommand $actor
     FcgiProcesses 2 2
 </FcgiServer>
-<FcgiServer one>
-    FcgiCommand $actor
-    FcgiProcesses 1 1
-</FcgiServer>
-<Location "/one">
-    FcgiPass one
-</Location>
 <Location "/st">
     SetHandler fcgipm-status
 </Location>
@@ -77,15 +70,39 @@ subtest 'slow readers under a small FlushMaxThreshold' => sub {
     is length $h->get('/app?size=10')->{body}, 10, 'more of them than threads, and there is one for others';
     is scalar(grep { length +((Fcgipm::read_all($_, 60))[0] =~ s/^.*?\r\n\r\n//sr) == 12_000_000 } @s), 8, 'each gets all';
 };
+$h->stop;
+
 # A client that is nearly as fast as the process gets 100 ms before its answer goes to a file, but not while others wait.
 subtest 'slow readers one behind the other' => sub {
     plan skip_all => 'threads are held here' unless $async;
+    my $h = Fcgipm->httpd(conf => <<"EOC");
+SendBufferSize 65536
+<FcgiServer one>
+    FcgiCommand $actor
+    FcgiProcesses 1 1
+</FcgiServer>
+<Location "/one">
+    FcgiPass one
+</Location>
+<Location "/st">
+    SetHandler fcgipm-status
+</Location>
+EOC
     is length $h->get('/one?size=10')->{body}, 10, 'it runs';
-    my $held = sub { $h->status('one')->{took}{sum_us} / 1e6 };
-    my $before = $held->();
-    my @s = map { my $s = $h->connect; setsockopt $s, SOL_SOCKET, SO_RCVBUF, pack 'i', 65536; print {$s} "GET /one?size=6000000 HTTP/1.0\r\n\r\n"; $s } 1 .. 30;
-    wait_for { $h->status('one')->{counters}{done} >= 31 } 30, 'all are in files';
-    cmp_ok $held->() - $before, '<', 2.5, '30 of them have not held the process for 100 ms each';
-    is scalar(grep { length +((Fcgipm::read_all($_, 60))[0] =~ s/^.*?\r\n\r\n//sr) == 6_000_000 } @s), 30, 'each gets all';
+    my ($least, $whole, $rounds) = (999, 0, 0);
+    # 3 s if each had its 100 ms, however fast the machine is; a busy one gets further tries.
+    while ($least >= 1.5 && $rounds < 6) {
+        my ($done, $held) = map { ($_->{counters}{done}, $_->{took}{sum_us}) } $h->status('one');
+        my @s = map { my $s = $h->connect; setsockopt $s, SOL_SOCKET, SO_RCVBUF, pack 'i', 65536; print {$s} "GET /one?size=1000000 HTTP/1.0\r\n\r\n"; $s } 1 .. 30;
+        wait_for { $h->status('one')->{counters}{done} >= $done + 30 } 30, 'all are in files';
+        $held = ($h->status('one')->{took}{sum_us} - $held) / 1e6;
+        note sprintf 'held for %.3f s', $held;
+        $least = $held if $held < $least;
+        $whole += grep { length +((Fcgipm::read_all($_, 60))[0] =~ s/^.*?\r\n\r\n//sr) == 1_000_000 } @s;
+        $rounds++;
+    }
+    cmp_ok $least, '<', 1.5, '30 of them have not held the process for 100 ms each';
+    is $whole, 30 * $rounds, 'each gets all';
+    $h->stop;
 };
 done_testing;
