@@ -135,6 +135,7 @@ EOC
     my $ask = sub { my $s = $h->connect; print {$s} "GET $_[0] HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"; return $s };
     my $waits = sub { my $n = 0; $n += $_->{waiting} for grep { $_->{name} =~ /^(?:$_[0])$/ } @{$h->status->{pools}}; return $n };
     my $count = sub { my ($status, @r) = @_; return scalar grep { $_->{head} =~ m{^HTTP/1\.1 $status } } @r };
+    wait_for { 4 == grep { $_->{ready} } @{$h->status->{pools}} } 20, 'each has a process';
     my @first = map { $ask->('/first?sleep=2500') } 1 .. 4;
     wait_for { $waits->('first') == 3 } 5, 'three wait for the one';
     my @second = map { $ask->('/second?sleep=2500') } 1 .. 6;
