@@ -39,9 +39,15 @@ EOC
     is $h->status('cold')->{counters}{spawns}, 8, 'never more than max';
     diag sprintf 'the eight starts within %.0f ms; time to the 50th answer: %.0f ms (start of a process 1000 ms, request 20 ms, 7 rounds)', 1000 * ($at[-1] - $at[0]), 1000 * $took if $ENV{FCGIPM_LONG};
     # Of those that are idle the lowest slots stay.
-    $sum = $h->load(clients => 12, requests => 12, path => '/warm?sleep=500');
-    is $sum->{ok}, 12, 'another burst';
+    my $load = $h->load(clients => 12, requests => 12, path => '/warm?sleep=500', background => 1);
     wait_for { $h->status('warm')->{ready} >= 4 } 5;
+    # (while the manager stands still: for it all become idle in the same moment, whichever had the last request)
+    my $manager = $h->manager;
+    kill STOP => $manager;
+    $sum = $load->();
+    is $sum->{ok}, 12, 'another burst';
+    wait_for { !grep { $_->{seats}{busy} } @{$h->status('warm')->{workers}} } 5;
+    kill CONT => $manager;
     wait_for { $h->status('warm')->{ready} == 1 && @{$h->status('warm')->{workers}} == 1 } 15, 'down to min';
     is $h->status('warm')->{workers}[0]{slot}, 0, 'highest slot first';
     wait_for { scalar(() = $h->workers('cold')) == 0 } 10, 'and a pool with min 0 is cold again';
