@@ -116,6 +116,25 @@ static bool fix_pool(const fcgipm_app_t *app)
     return differs || now != route;
 }
 
+/* Rows that are no pool's: views and fcgipmctl would take them for one. Only what the parent, too, writes
+ * zero when it fills one, which is before the registry says so. (Not at each look: their pages may never have
+ * been touched.) */
+static void clear_free_rows(const fcgipm_manager_t *m)
+{
+    uint32_t end = fcgipm_demand_end(m->board);
+
+    for (uint32_t i = 0; i < end; i++) {
+        fcgipm_board_pool_t *seen = &m->board->pool[i];
+
+        if (m->apps[i] || fcgipm_atom_get(&m->registry->pool[i].used) != FCGIPM_ROW_FREE)
+            continue;
+        fcgipm_atom_set(&seen->state, FCGIPM_POOL_FREE);
+        fcgipm_atom_set(&seen->ready, 0);
+        fcgipm_atom_set(&seen->starting, 0);
+        fcgipm_atom_set(&seen->waiting, 0);
+    }
+}
+
 /* --- everything anew --- */
 
 static void renew_slot(const fcgipm_worker_t *w)
@@ -160,6 +179,7 @@ static void renew_pool(fcgipm_app_t *app)
 
 static void renew(fcgipm_manager_t *m)
 {
+    clear_free_rows(m);
     for (uint32_t i = 0; i < m->app_end; i++)
         if (m->apps[i])
             renew_pool(m->apps[i]);
