@@ -422,12 +422,19 @@ sub ctl {
     my $said = `timeout 60 $ctl $quoted 2>&1`;
     return ($? >> 8, $said);
 }
-# The status page as data; of one pool with its name.
+# The status page as data; of one pool with its name. (One that was never there has a moment: the manager may be at work
+# on the configuration.)
 sub status {
     my ($self, $name) = @_;
-    my $all = JSON::XS->new->decode($self->get('/st?json')->{body});
-    return $all unless defined $name;
-    return (grep { $_->{name} eq $name && $_->{route} == $_->{index} } @{$all->{pools}})[0];
+    my $end = time + 5;
+    while (1) {
+        my $all = JSON::XS->new->decode($self->get('/st?json')->{body});
+        return $all unless defined $name;
+        my ($pool) = grep { $_->{name} eq $name && $_->{route} == $_->{index} } @{$all->{pools}};
+        $self->{seen}{$name} = 1 if $pool;
+        return $pool if $self->{seen}{$name} || time > $end;
+        sleep 0.01;
+    }
 }
 
 # --- processes ---
@@ -482,12 +489,24 @@ sub is_steady {
 }
 
 sub generations { my ($self) = @_; return scalar(() = $self->log =~ /configured -- resuming normal operations/g) }
+# The socket on which httpd listens, as /proc/PID/fd names it.
+sub listener {
+    my ($self) = @_;
+    local $/ = "\n";
+    open my $f, '<', '/proc/net/tcp' or return '';
+    my $address = sprintf '0100007F:%04X', $self->{port};
+    while (my $line = <$f>) { my @f = split ' ', $line; return "socket:[$f[9]]" if $f[1] eq $address && $f[3] eq '0A' }
+    return '';
+}
+sub holds { my ($pid, $what) = @_; return grep { (readlink // '') eq $what } glob "/proc/$pid/fd/*" }
 sub signal_and_wait {
     my ($self, $signal) = @_;
-    my $before = $self->generations;
+    my ($before, $listener, @old) = ($self->generations, $self->listener, $self->children);
     kill $signal => $self->{pid};
     wait_for { $self->generations > $before } 20, 'httpd has taken the new configuration';
+    # A child with the old one goes on taking connections until it has heard of it.
     my $end = time + 20;
+    while ($listener && grep { holds($_, $listener) } @old) { last if time > $end; sleep 0.005 }
     until (eval { $self->get('/favicon.ico', timeout => 5)->{status} }) { last if time > $end; sleep 0.01 }
 }
 sub graceful { $_[0]->signal_and_wait('USR1') }
