@@ -313,12 +313,13 @@ sub parse {
     if ($method eq 'HEAD' || $r{status} == 204 || $r{status} == 304) {
         $r{complete} = $got eq '';
     } elsif (($r{headers}{'transfer-encoding'} // '') =~ /chunked/i) {
-        while ($got =~ s/^([0-9a-fA-F]+)[^\r\n]*\r\n//) {
-            my $n = hex $1;
-            if ($n == 0) { $r{complete} = $got =~ /\r\n$/ ? 1 : 0; last }
-            $r{body} .= substr $got, 0, $n < length $got ? $n : length $got;
-            last if length $got < $n + 2;
-            substr $got, 0, $n + 2, '';
+        # (nothing is cut off at the front: each match would copy what is left)
+        while ($got =~ /\G([0-9a-fA-F]+)[^\r\n]*\r\n/gc) {
+            my ($n, $at) = (hex $1, pos $got);
+            if ($n == 0) { $r{complete} = substr($got, $at) =~ /\r\n$/ ? 1 : 0; last }
+            $r{body} .= substr $got, $at, $n;
+            last if length $got < $at + $n + 2;
+            pos($got) = $at + $n + 2;
         }
     } else {
         $r{body} = $got;
