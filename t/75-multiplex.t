@@ -161,11 +161,28 @@ subtest 'a process that dies or lies' => sub {
     is scalar(grep { (where($_))[0] != $pid } @r), 5, 'by its successor';
     my $lied = $h->get('/die?forge=1&size=100');
     ok $lied->{status} == 502 || !$lied->{complete}, 'a record for nobody is no answer';
-    ok $h->wait_log(qr/FPM0616: pool die .*a record for a request id that is not in use/, 5), 'and is named';
+    ok $h->wait_log(qr/FPM0616: pool die .*a record for a request id that is not in use/, 5), 'and is named' or diag "status $lied->{status} complete $lied->{complete}\n", join "\n", grep { /pool die / } split /\n/, $h->log;
     $lied = $h->get('/die?version=9&size=100');
     ok $lied->{status} == 502 || !$lied->{complete}, 'nor is what is no record';
     ok $h->wait_log(qr/FPM0616: pool die .*bytes that are not a FastCGI version 1 record/, 5), 'in the log';
     is $h->get('/die?say=where')->{status}, 200, 'the next request has a new connection';
+};
+subtest 'what is told of a request' => sub {
+    plan skip_all => 'nothing is shared' if $prefork;
+    my $cut = sub { return scalar(() = $h->log =~ /FPM0616: pool small/g) };
+    my ($before, $stays) = ($cut->(), start('/small?say=where&sleep=2000'));
+    my @slow = map { start('/small?size=20000000') } 1 .. 6;
+    wait_for { $cut->() >= $before + 6 } 20, 'six are cut off';
+    finish($_) for @slow, $stays;
+    my $at = length $h->log;
+    for (1 .. 6) {    # on descriptors that those have had
+        my @s = map { start('/die?sleep=20&size=10') } 1 .. 3;
+        $h->get('/die?forge=1&size=100');
+        finish($_) for @s;
+    }
+    my @said = substr($h->log, $at) =~ /FPM0616: pool die [^\n]*?: ([^\n;]*)/g;
+    cmp_ok scalar(@said), '>=', 6, 'each is named';
+    is scalar(grep { /its client/ } @said), 0, 'is not what was told of another one';
 };
 subtest 'the process with the fewest requests' => sub {
     for my $pool (qw(two apart)) {

@@ -74,7 +74,8 @@ struct fcgipm_trunks {
     pthread_mutex_t mutex; /* over everything; the thread has it whenever it does not sleep */
     pthread_t thread;
     bool runs, stopping;
-    unsigned over; /* branches that hold up their trunk */
+    unsigned over;   /* branches that hold up their trunk */
+    unsigned ghosts; /* branches that have ended, for who asks why */
     int epoll_fd, bell;
     trunk_t *trunks;
     branch_t *branches;
@@ -194,6 +195,7 @@ static void bury_branch(fcgipm_trunks_t *all, branch_t *b)
     if (b->gone)
         return;
     b->gone = true;
+    all->ghosts -= b->ghost_us != 0;
     set_over(b, false);
     if (b->trunk)
         b->trunk->by_id[b->id - 1] = NULL;
@@ -445,6 +447,7 @@ static void make_ghost(trunk_t *t, branch_t *b)
     unwatch(t->all, b->fd);
     shutdown(b->fd, SHUT_RDWR); /* a hang-up is all that one can see who no longer reads */
     b->ghost_us = fcgipm_clock_us();
+    t->all->ghosts++;
     t->by_id[b->id - 1] = NULL;
     b->trunk = NULL;
     if (--t->live == 0)
@@ -638,6 +641,16 @@ static unsigned free_id(trunk_t *t)
     return t->ids < IDS_MAX ? ++t->ids : 0;
 }
 
+/* This number is a new request's: whose it was will not ask, and the new one must not get his answer. */
+static void bury_ghosts_of(fcgipm_trunks_t *all, int outer)
+{
+    for (branch_t *b = all->ghosts ? all->branches : NULL, *next; b; b = next) {
+        next = b->next;
+        if (b->ghost_us && b->outer == outer)
+            bury_branch(all, b);
+    }
+}
+
 static int grow_branch(trunk_t *t)
 {
     fcgipm_trunks_t *all = t->all;
@@ -648,6 +661,7 @@ static int grow_branch(trunk_t *t)
         free(b);
         return -1;
     }
+    bury_ghosts_of(all, pair[1]);
     *b = (branch_t){.kind = BRANCH, .trunk = t, .id = id, .fd = pair[0], .outer = pair[1]};
     b->paused = queue_left(&t->out) > OUT_MAX;
     b->next = all->branches;
