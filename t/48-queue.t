@@ -71,7 +71,7 @@ subtest 'first in, first out' => sub {
     my $sixth = rest(ask('/one'));
     like $sixth, qr{^HTTP/1\.1 503 }, 'the queue has five places';
     like $sixth, qr{^Retry-After: \d+\r$}mi, 'Retry-After';
-    ok $h->log_has(qr/FPM0600: pool one: .*queue of 5 is full; answered 503/), 'one line';
+    ok $h->log_has(qr/FPM0600: pool one: all its processes are busy and its queue of 5 is full; answered 503/), 'one line';
     my %client = map { fileno($_->[1]) => $_ } @clients;
     my $select = IO::Select->new(map { $_->[1] } @clients);
     while ($select->count) {
@@ -94,7 +94,7 @@ subtest 'longest wait' => sub {
     is $r->{status}, 503, '503 after queue=';
     cmp_ok time - $begin, '<', 1.9, 'and not later';
     ok $r->{headers}{'retry-after'}, 'Retry-After';
-    ok $h->log_has(qr/FPM0601: pool quick: no process of pool quick came free within \d+ ms \(FcgiTimeout queue=\); answered 503/), 'one line';
+    ok $h->log_has(qr/FPM0601: pool quick: none of its processes came free within \d+ ms \(FcgiTimeout queue=\); answered 503/), 'one line';
     rest($first);
 };
 subtest 'demand' => sub {

@@ -97,6 +97,29 @@ bad 'not executable', "<FcgiServer x>\n    FcgiCommand /etc/passwd\n</FcgiServer
 for my $addr ('unix:relative', '127.0.0.1', '127.0.0.1:99999', 'http://x:1', '[::1]') {
     bad "FcgiConnect $addr", "<FcgiServer x>\n    FcgiConnect $addr\n</FcgiServer>\n", qr/FcgiConnect \Q$addr\E/;
 }
+# What a newcomer writes: each sentence says what he may have meant.
+my $in_block = sub { "<FcgiServer x>\n" . join('', map { "    $_\n" } @_) . "</FcgiServer>\n" };
+bad 'quotes around it all', $in_block->('FcgiCommand "/bin/sh -c true"'), qr{FcgiCommand /bin/sh -c true: there is no such file, as the quotes make one word of it all; leave them out};
+bad 'a variable before it', $in_block->("FcgiCommand LANG=C $actor"), qr{FcgiCommand .*/LANG=C: there is no such file, and no shell that would set a variable; write FcgiEnv NAME value};
+bad 'a user in a block that is no template', $in_block->('FcgiCommand /srv/%{user}/app'), qr/%\{user\} is replaced in a <FcgiServerTemplate> only; write a path/;
+bad 'user and group as chown has them', $in_block->("FcgiCommand $actor", 'FcgiUser www-data:www-data'), qr/FcgiUser www-data:www-data: there is no such user; write user and group with a blank between them/;
+sub warned { my ($what, $conf, $like) = @_; my ($status, $output) = Fcgipm->configtest(conf => $conf); is $status, 0, "allowed: $what"; like $output, $like, 'with a warning' }
+{
+    my $dir = File::Temp::tempdir(CLEANUP => 1);
+    chmod 0755, $dir;
+    symlink '/bin/true', "$dir/$_" for qw(php php8.2 php-fpm8.2 php-cgi phpsomething);
+    warned 'php', $in_block->("FcgiCommand $dir/$_"), qr{FPM0680: .*httpd\.conf:\d+: <FcgiServer x> FcgiCommand $dir/$_: is PHP for the command line; write php-cgi} for qw(php php8.2);
+    warned 'php with options', $in_block->("FcgiCommand $dir/php -d a=b"), qr/FPM0680: .*PHP for the command line/;
+    warned 'php-fpm', $in_block->("FcgiCommand $dir/php-fpm8.2 -F"), qr{FPM0680: .*FcgiCommand $dir/php-fpm8\.2: starts processes and has a socket of its own; .*write FcgiConnect unix:/its/socket};
+    for my $command ("$dir/php-cgi", "$dir/phpsomething", "$dir/php $dir/server.php") {
+        my ($status, $output) = Fcgipm->configtest(conf => $in_block->("FcgiCommand $command"));
+        unlike $output, qr/FPM0680/, "nothing to say of $command";
+    }
+    warned 'a socket in no directory', $in_block->("FcgiConnect unix:$dir/run/fpm.sock"), qr{FPM0680: .*<FcgiServer x> FcgiConnect unix:$dir/run/fpm\.sock: its directory is not there};
+    my ($status, $output) = Fcgipm->configtest(conf => $in_block->("FcgiConnect unix:$dir/fpm.sock"));
+    unlike $output, qr/FPM0680/, 'a socket may come later';
+}
+
 bad 'no name', "<FcgiServer>\n    FcgiCommand $actor\n</FcgiServer>\n", qr/FcgiServer/;
 bad 'a strange name', "<FcgiServer a/b>\n    FcgiCommand $actor\n</FcgiServer>\n", qr{a/b};
 bad 'the same name twice', $block->() . $block->(), qr/app.*(?:twice|already|again)/i;

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Test::More;
+use File::Temp ();
 use Fcgipm;
 
 my $actor = app_built('actor.c');
@@ -62,4 +63,23 @@ cmp_ok $count, '<=', 200, 'and is not written whole to the log';
 $h->get('/c');
 wait_for { $h->slurp('notes.log') =~ /^c\|$pid\|0\|\d+\|\d+\|[1-9]\d*\|[1-9]\d*\|0$/m } 5, 'the notes of a request are in the access log';
 $h->stop;
+# Those that die at once, many at a time: no line lacks its cause, whatever the manager is told of first.
+subtest 'each failed start says how far it came' => sub {
+    my $dir = File::Temp::tempdir(CLEANUP => 1);
+    chmod 0755, $dir;
+    open my $f, '>', "$dir/lost" or die;
+    print {$f} "#!/nowhere/interpreter\n";
+    close $f;
+    chmod 0755, "$dir/lost";
+    my $h = Fcgipm->httpd(expect_log => [qr/FPM0661/, qr/FPM031[67]/, qr/FPM0302/], conf => join '',
+        (map { "<FcgiServer lost$_>\n    FcgiCommand $dir/lost\n    FcgiProcesses 1\n</FcgiServer>\n" } 1 .. 12),
+        map { "<FcgiServer ends$_>\n    FcgiCommand /bin/sh -c \"echo goodbye; exit 3\"\n    FcgiProcesses 1\n</FcgiServer>\n" } 1 .. 6);
+    my $times = sub { my $n = () = $h->log =~ /FPM0316: pool $_[0]/g; $n };
+    wait_for { $times->("lost") >= 60 && $times->("ends") >= 20 } 30, 'each has failed some times';
+    my @lines = grep { /FPM0316/ } split /\n/, $h->log;
+    is_deeply [grep { /pool lost/ && !/exec of its interpreter .* failed: No such file/ } @lines], [], 'the cause';
+    is_deeply [grep { /pool ends/ && !/exited with code 3 after \d+ ms \(the program had started\), last output "goodbye"/ } @lines], [], 'and whether the program ran';
+    $h->stop;
+};
+
 done_testing;

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Test::More;
+use File::Temp ();
 use Fcgipm;
 
 need('php-cgi');
@@ -46,6 +47,22 @@ for my $file ('conf/fcgipm.conf', grep { !$> || !/mass-hosting/ } sort glob 'con
     if ($file =~ /php\.conf$/) {
         ($status, $output) = Fcgipm->configtest(conf => "Define PHP_SHARED\n" . defines($file) . "Include \@TOP\@/$file\n");
         is $status, 0, "$file with PHP_SHARED" or diag $output;
+    }
+}
+
+# What is installed for people to read: each page finds the ones that it names.
+{
+    my $to = File::Temp::tempdir(CLEANUP => 1);
+    my $doc = "$to/usr/share/doc/mod_fcgipm";
+    my $said = `make -s -f Makefile.apxs install-docs DESTDIR=$to 2>&1`;
+    is $?, 0, 'the documentation is installed' or diag $said;
+    ok -e "$doc/$_", "$_ is there" for 'README.md', 'LICENSE', 'conf/DIRECTIVES.md', glob 'conf/examples/*.conf';
+    for my $page (glob "$doc/*.md $doc/*/*.md") {
+        my $text = do { local $/; open my $f, '<', $page or die "$page: $!"; <$f> };
+        my ($dir) = $page =~ m{(.*)/};
+        # (the source code itself is not installed)
+        my @lost = grep { !-e "$dir/$_" } grep { !m{^https?:|^(?:\.\./)?(?:modules|t|conf/demo)/} } map { s/#.*//r } $text =~ /\]\(([^)#][^)\s]*)\)/g;
+        is_deeply \@lost, [], substr($page, length $doc) . ' names only pages that are there';
     }
 }
 

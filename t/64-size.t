@@ -103,6 +103,41 @@ EOC
     $h->stop;
 };
 
+# What is replaced and what comes for it count as one: a pool that has all the room there is gets new processes, too.
+for my $limit ('FcgiMaxWorkers 2', $> ? () : 'FcgiUserWorkers 2') {
+    subtest "new processes under $limit" => sub {
+        my $h = Fcgipm->httpd(loglevel => 'info', expect_log => [qr/FPM0302/], conf => <<"EOC");
+$limit
+<FcgiServer full>
+    FcgiCommand $actor
+@{[$limit =~ /User/ ? "    FcgiUser nobody\n" : '']}    FcgiProcesses 2
+    FcgiEnv COLOUR red
+</FcgiServer>
+$status@{[locations('full')]}
+EOC
+        wait_for { scalar(() = $h->workers) == 2 } 10, 'all the processes that there may be';
+        my %old = map { $_ => 1 } $h->workers;
+        my ($code, $said) = $h->ctl(qw(restart full --timeout=20));
+        is $code, 0, 'a restart comes to its end' or diag $said;
+        my @new = $h->workers;
+        is scalar(grep { $old{$_} } @new), 0, 'with other processes';
+        my $conf = $h->slurp('httpd.conf') =~ s/COLOUR red/COLOUR green/r;
+        open my $f, '>', $h->root . '/httpd.conf' or die;
+        print {$f} $conf;
+        close $f;
+        $h->graceful;
+        ok eval {
+            wait_for {
+                my @w = $h->workers;
+                @w == 2 && 2 == grep { (eval { Fcgipm::proc_file($_, 'environ') } // '') =~ /COLOUR=green/ } @w;
+            } 15, 'the changed block';
+            1;
+        }, 'a reload with a changed block, too' or diag $h->log;
+        is $h->get('/full')->{status}, 200, 'and serves';
+        $h->stop;
+    };
+}
+
 subtest 'FcgiMemoryBudget' => sub {
     my $h = Fcgipm->httpd(loglevel => 'info', conf => <<"EOC");
 FcgiMemoryBudget 60M

@@ -110,7 +110,7 @@ subtest 'drain and resume' => sub {
     ok $r->{headers}{'retry-after'}, 'Retry-After';
     is $running->()->{ok}, 2, 'those that ran are finished';
     wait_for { scalar(() = $h->workers('app')) == 1 } 10, 'the processes end (but not those of the other virtual host)';
-    ok $h->log_has(qr/FPM0602: pool app: pool app is drained \(fcgipmctl resume app ends that\); answered 503/), 'the log says why';
+    ok $h->log_has(qr/FPM0602: pool app: it is drained \(fcgipmctl resume app ends that\); answered 503/), 'the log says why';
     kill KILL => $h->manager;
     wait_for { $h->log_has(qr/FPM0644/) } 5;
     push @{$h->{expect_log}}, qr/FPM0644/;

@@ -95,7 +95,7 @@ my ($under, $lost) = visit($long ? 10 : 1, '/neighbour', qr/^hello from c/);
 is $lost, 0, scalar(@$under) . ' requests to the neighbour, none lost';
 my ($static, $static_lost) = visit(1, '/static.txt', qr/^static$/);
 is $static_lost, 0, 'nor to a static file';
-ok $h->log_has(qr/FPM0600: pool hung: pool hung has its share of httpd's threads, 12 \(FcgiQueue threads=\); answered 503/), 'the log says why';
+ok $h->log_has(qr/FPM0600: pool hung: it has its share of httpd's threads, 12 \(FcgiQueue threads=\); answered 503/), 'the log says why';
 if ($long) {
     # And with clients that come again and again.
     my $load = $h->load(clients => 30, seconds => 10, path => '/hung?hang=1', options => {timeout => 5}, background => 1);

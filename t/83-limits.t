@@ -408,6 +408,10 @@ like good('procs= for httpd\'s own user', 'FcgiUser www-data', 'FcgiLimit procs=
 ($status, $output) = Fcgipm->configtest(conf => "<FcgiServer app>\n    FcgiCommand $app\n    FcgiLimit procs=1000\n</FcgiServer>\n");
 is $status, 0, 'without one it is allowed';
 like $output, qr/FPM0680: .*FcgiLimit procs=: counts httpd's own processes and threads/, 'with a warning';
+($status, $output) = Fcgipm->configtest(conf => "<FcgiServerTemplate app>\n    FcgiCommand $app\n    FcgiUserFrom SuexecUserGroup\n    FcgiLimit procs=1000\n</FcgiServerTemplate>\n");
+unlike $output, qr/FPM0680/, 'a template has users of its own';
+($status, $output) = Fcgipm->configtest(conf => "<FcgiServerTemplate app>\n    FcgiCommand $app\n    FcgiUserFrom Server\n    FcgiLimit procs=1000\n</FcgiServerTemplate>\n");
+like $output, qr/FPM0680: .*<FcgiServerTemplate app> FcgiLimit procs=: counts httpd's own .*; write another FcgiUserFrom/, 'but for one with httpd\'s';
 chmod 04755, $app;
 like good('a setuid program', 'FcgiNoNewPrivs On'), qr/FPM0680: .*FcgiNoNewPrivs On: FcgiCommand $app is setuid or setgid, which then has no effect/, 'and a warning';
 unlike good('a setuid program without it'), qr/FPM0680/, 'which it needs not';

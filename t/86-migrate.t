@@ -215,6 +215,9 @@ for my $file ('conf/fcgipm.conf', glob 'conf/examples/*.conf') {
 ($status, $new) = migrate("A 1\r\n\t\tFcgidMaxProcesses \\\r\n   10\r\n  B 2");
 is $new, "A 1\r\n\t\t# fcgipm-migrate: was: FcgidMaxProcesses 10\r\n\t\t#   processes of all applications together\r\n\t\tFcgiMaxWorkers 10\r\n  B 2", 'indentation, line ends, lines that go on';
 
+($status, $new) = migrate("SuexecUserGroup nobody\nFcgidWrapper /bin/true .php\nAddHandler fcgid-script .php\n");
+like $new, qr/^    # As SuexecUserGroup says, but without suexec: .* FcgiSuexec On root=Server\.\n    FcgiUser nobody$/m, 'SuexecUserGroup: how to keep suexec';
+
 # --- what needs a human ---
 for my $case (
     ["x\n<Location /a>\n    FcgidAuthorizer /srv/auth\n</Location>\n", qr/:3: NEEDS A HUMAN: FcgidAuthorizer .*mod_authnz_fcgi/, qr/^    FcgidAuthorizer \/srv\/auth$/m],

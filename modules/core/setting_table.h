@@ -306,7 +306,7 @@
       "Most processes of all applications together; 0: no limit but their own. When one more is needed, "    \
       "the "                                                                                                 \
       "idle process that was used longest ago ends for it, whichever application it belongs to; if all are " \
-      "busy, requests wait.")                                                                                \
+      "busy, requests wait. A process that is being replaced and its successor count as one.")               \
     X("FcgiMemoryBudget", SIZE, memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "0", NULL, "size",                  \
       "Memory (PSS) for all processes of all applications together, looked at every 10 seconds; 0: no "      \
       "limit. While more is used, idle processes end, the one used longest ago first, and no further ones "  \
@@ -314,7 +314,9 @@
     X("FcgiUserWorkers", COUNT, user_workers, 0, 14000, "0", NULL, "number",                                 \
       "Most processes of all applications of one user together (FcgiUser, or what a template finds), "       \
       "whatever pools they are in; 0: no limit. When one more is needed, his own idle process that was "     \
-      "used longest ago ends for it; if all are busy, his requests wait.")                                   \
+      "used longest ago ends for it; if all are busy, his requests wait. A process that is being replaced "  \
+      "and its successor "                                                                                   \
+      "count as one.")                                                                                       \
     X("FcgiUserMemory", SIZE, user_memory_bytes, 0, 1024 * 1024 * FCGIPM_M, "0", NULL, "size",               \
       "The same as FcgiMemoryBudget for all processes of one user together (FcgiUser, or what a template "   \
       "finds), whatever pools they are in: while they use more, idle ones of his end. Nobody stops what is " \

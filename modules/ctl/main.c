@@ -45,7 +45,8 @@ static const char usage[] =
     "  decode [--hex] [FILE]   FastCGI records as lines; of the standard input without FILE\n"
     "POOL is a name of <FcgiServer>, or name@vhost:port where several virtual hosts have it.\n"
     "-d DIR: FcgiRuntimeDir, else $FCGIPM_RUNTIME_DIR or where httpd's packages have it.\n"
-    "Exit: 0 done, 1 refused or failed, 2 not understood, 3 no manager there, 4 not done in time.\n";
+    "Exit: 0 done, 1 refused or failed, 2 not understood, 3 no manager there, 4 not done in time.\n"
+    "More: man fcgipmctl, and /usr/share/doc/mod_fcgipm.\n";
 
 /* --- the manager --- */
 

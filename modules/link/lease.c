@@ -130,17 +130,15 @@ static apr_status_t check_pool(const attempt_t *a)
         return APR_SUCCESS;
     if (fcgipm_atom_get(&p->flags) & FCGIPM_POOL_DRAINED)
         return fcgipm_fault_set(a->fault, APR_ENOPROC, "start",
-                                "pool %s is drained (fcgipmctl resume %s ends that)", pool_name(a),
-                                pool_name(a));
+                                "it is drained (fcgipmctl resume %s ends that)", pool_name(a));
     if (state == FCGIPM_POOL_BACKOFF) {
         int64_t left_us = (int64_t)fcgipm_atom_get(&p->retry_us) - fcgipm_clock_steady_us();
         return fcgipm_fault_set(a->fault, APR_ENOPROC, "start",
-                                "the application of pool %s does not start; next try in %d s", pool_name(a),
-                                left_us > 0 ? (int)(left_us / 1000000) + 1 : 1);
+                                "its processes do not start; next try in %d s; fcgipmctl status %s says why",
+                                left_us > 0 ? (int)(left_us / 1000000) + 1 : 1, pool_name(a));
     }
     if (state == FCGIPM_POOL_DRAINING)
-        return fcgipm_fault_set(a->fault, APR_ENOPROC, "start", "pool %s is no longer configured",
-                                pool_name(a));
+        return fcgipm_fault_set(a->fault, APR_ENOPROC, "start", "it is no longer configured");
     return APR_SUCCESS;
 }
 
@@ -181,8 +179,8 @@ static apr_status_t check_share(const attempt_t *a, uint64_t ticket, uint32_t co
         return APR_SUCCESS;
     if (fcgipm_board_load(board, a->pool, ticket) >= share->threads + counted)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
-                                "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)",
-                                pool_name(a), share->threads);
+                                "it has its share of httpd's threads, %u (FcgiQueue threads=)",
+                                share->threads);
     if (share->peer_threads && fcgipm_atom_peek(&board->pool[a->pool].account) &&
         load_of_user(a, ticket, share->peer_threads + counted) >= share->peer_threads + counted)
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
@@ -233,14 +231,13 @@ static apr_status_t check_limits(attempt_t *a)
             return fcgipm_fault_set(a->fault, APR_ECONNABORTED, "queue", "the client has left");
     }
     if (a->until_us && now_us >= a->until_us && paused(a))
-        return fcgipm_fault_set(a->fault, APR_TIMEUP, "queue",
-                                "pool %s is paused (fcgipmctl resume %s ends that)", pool_name(a),
+        return fcgipm_fault_set(a->fault, APR_TIMEUP, "queue", "it is paused (fcgipmctl resume %s ends that)",
                                 pool_name(a));
     if (a->until_us && now_us >= a->until_us)
         return fcgipm_fault_set(a->fault, APR_TIMEUP, "queue",
-                                "no process of pool %s came free within %" APR_INT64_T_FMT
+                                "none of its processes came free within %" APR_INT64_T_FMT
                                 " ms (FcgiTimeout queue=)",
-                                pool_name(a), (now_us - a->started_us) / 1000);
+                                (now_us - a->started_us) / 1000);
     if (fcgipm_board_route(a->link->env.board, a->wish->pool) != a->pool)
         return APR_EAGAIN;
     return check_pool(a);
@@ -369,7 +366,7 @@ static apr_status_t queue_up(attempt_t *a)
                            &a->word)) {
         fcgipm_stat_queue_full_add(board, a->pool, 1);
         return fcgipm_fault_set(a->fault, APR_EBUSY, "queue",
-                                "all processes of pool %s are busy and its queue of %u is full", pool_name(a),
+                                "all its processes are busy and its queue of %u is full",
                                 a->wish->setting->queue_length);
     }
     uint64_t seen = a->word; /* a grant that has come already is still to be found */
@@ -406,7 +403,7 @@ static apr_status_t seek_seat(attempt_t *a)
     fcgipm_board_t *board = a->link->env.board;
     a->pool = fcgipm_board_route(board, a->wish->pool);
     if (!fcgipm_board_geometry(board, a->pool, &a->g))
-        return fcgipm_fault_set(a->fault, APR_ENOPROC, "pool", "pool %s is not on the board", pool_name(a));
+        return fcgipm_fault_set(a->fault, APR_ENOPROC, "pool", "it is not on the board");
     apr_status_t rv = fits(a);
     if (rv != APR_SUCCESS)
         return rv;

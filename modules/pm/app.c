@@ -258,6 +258,20 @@ static bool backlog_waits(const fcgipm_app_t *app)
     return false;
 }
 
+/* Are there processes of a definition that this one has replaced? */
+static bool follows_others(const fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+
+    if (app->what)
+        return false; /* those end each by itself */
+    for (uint32_t i = 0; i < m->app_end; i++)
+        if (m->apps[i] && !m->apps[i]->configured && m->apps[i]->key == app->key && !m->apps[i]->what &&
+            count_alive(m->apps[i]))
+            return true;
+    return false;
+}
+
 static fcgipm_policy_in_t look(fcgipm_app_t *app)
 {
     bool prove =
@@ -287,6 +301,9 @@ static fcgipm_policy_in_t look(fcgipm_app_t *app)
         in.idle_long += note_idle(w);
         in.idle += !fcgipm_worker_busy(w);
     }
+    /* Each of a changed block is a substitute, too: an old one holds its room until it is ready. */
+    if (in.room == 0 && in.starting == 0 && in.ready < in.min && follows_others(app))
+        in.room = 1;
     /* Made on demand, and nobody has asked for long: not even min stays. */
     if (app->what && in.starting == 0 && in.ready == in.idle_long)
         in.min = 0;

@@ -82,7 +82,9 @@ fcgipm_policy_out_t fcgipm_policy_size(const fcgipm_policy_in_t *in, fcgipm_tall
         missing = least(missing, in->starting == 0); /* one at a time until one has proven itself */
     }
     out.wanted = beyond_room(in, missing);
-    missing = least(missing + out.substitute, in->room);
+    /* One that is replaced and its substitute count as one: else a pool that has all the room there is would
+     * keep its old ones for ever. */
+    missing = least(missing, in->room) + out.substitute;
     while (out.start < missing && fcgipm_tally_take(tally, now_us, &out.again_us))
         out.start++;
     out.substitute = least(out.substitute, out.start);

@@ -23,8 +23,8 @@ typedef struct fcgipm_policy_in {
     uint32_t idle_long;       /* ... for longer than the idle limit */
     uint32_t outdated;        /* starting or ready workers that are to be replaced */
     uint32_t relieved;        /* outdated workers whose substitute has become ready: they may go */
-    uint32_t room;            /* further processes that the whole server may have, or NO_LIMIT */
-    bool asked;               /* a request asked for one more just now */
+    uint32_t room; /* further processes that the whole server may have, substitutes aside, or NO_LIMIT */
+    bool asked;    /* a request asked for one more just now */
 } fcgipm_policy_in_t;
 
 typedef struct fcgipm_policy_out {

@@ -828,6 +828,8 @@ void fcgipm_worker_died(fcgipm_worker_t *w, int status)
     shut_seats(w);
     if (w->out_fd >= 0)
         fcgipm_output_end(w->output, w->out_fd, m->now);
+    if (w->report_fd >= 0)
+        fcgipm_worker_on_report(w); /* it may have told how far it came in the same turn in which it died */
     forget_process(w);
     step(w, FCGIPM_SLOT_EV_DIED);
     exit_kind(kind, sizeof kind, status, oom);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "web/check.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
@@ -120,6 +121,24 @@ static const char *interpreter_fault(const char *program, apr_pool_t *pool)
                : NULL;
 }
 
+/* What is wrong with a program that is not there; what may have been meant, where that can be seen. */
+static const char *not_there(const fcgipm_setting_t *s, const char *program, apr_pool_t *pool)
+{
+    const char *blank = strchr(program, ' ');
+    struct stat st;
+
+    if (s->root)
+        return "there is no such file in FcgiRoot; write the path as it is in there";
+    if (blank && stat(apr_pstrmemdup(pool, program, (apr_size_t)(blank - program)), &st) == 0 &&
+        S_ISREG(st.st_mode))
+        return "there is no such file, as the quotes make one word of it all; leave them out, or put them "
+               "around one argument";
+    if (strchr(program, '=') && s->command->nelts > 1)
+        return "there is no such file, and no shell that would set a variable; write FcgiEnv NAME value, and "
+               "here the full path of the program";
+    return "there is no such file; write the full path of the program";
+}
+
 static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
     const fcgipm_setting_t *s = conf->setting;
@@ -127,11 +146,12 @@ static void check_command(check_t *check, apr_pool_t *pool, const fcgipm_pool_co
     const char *wrong = NULL;
     struct stat st;
 
-    if (strstr(program, "%{user}")) /* another one for each user */
+    if (s->user_from && strstr(program, "%{user}")) /* another one for each user */
         return;
     if (!look_at(s, program, &st))
-        wrong = s->root ? "there is no such file in FcgiRoot; write the path as it is in there"
-                        : "there is no such file; write the full path of the program";
+        wrong = strstr(program, "%{user}")
+                    ? "%{user} is replaced in a <FcgiServerTemplate> only; write a path"
+                    : not_there(s, program, pool);
     else if (!S_ISREG(st.st_mode))
         wrong = "that is not a file; write the full path of the program";
     else if (!(st.st_mode & 0111) || (!s->root && access(program, X_OK) < 0))
@@ -163,10 +183,9 @@ static void check_user(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_
 
     if (s->user && !pw)
         complain_of(check, false, pool, conf,
-                    apr_psprintf(pool,
-                                 "FcgiUser %s: there is no such user; write a name that `id NAME` knows, no "
-                                 "number",
-                                 s->user));
+                    apr_psprintf(pool, "FcgiUser %s: there is no such user; write %s", s->user,
+                                 strchr(s->user, ':') ? "user and group with a blank between them"
+                                                      : "a name that `id NAME` knows, no number"));
     if (pw && pw->pw_uid == 0)
         complain_of(
             check, true, pool, conf,
@@ -236,13 +255,20 @@ static void check_by_trying(check_t *check, apr_pool_t *pool, const fcgipm_pool_
     if (check->strict && !s->user_from && !(s->suexec && !limited(s) && !prioritized(s) && !walled(s)) &&
         fcgipm_daemon_try(s, ap_unixd_config.user_id, ap_unixd_config.group_id, check->global, pool,
                           &fault) != APR_SUCCESS)
-        complain_of(check, false, pool, conf, apr_pstrcat(pool, FCGIPM_WOULD_NOT, fault.sentence, NULL));
+        complain_of(
+            check, false, pool, conf,
+            apr_pstrcat(pool, FCGIPM_WOULD_NOT, fault.sentence,
+                        strstr(fault.sentence, " as uid ") && strstr(fault.sentence, strerror(EACCES))
+                            ? "; this user needs x on each directory of the path (namei -l shows them)"
+                            : "",
+                        NULL));
 }
 
 static void warn(const fcgipm_pool_conf_t *conf, apr_pool_t *pool, const char *text)
 {
-    ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, conf->server,
-                 "FPM0680: %s: <FcgiServer %s> %s", place_for(conf, text, pool), conf->setting->name, text);
+    ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, conf->server, "FPM0680: %s: <%s %s> %s",
+                 place_for(conf, text, pool), fcgipm_directive_kind(conf->setting), conf->setting->name,
+                 text);
 }
 
 /* The directory above `path` in which the pool's user can give things other names; NULL: there is none. */
@@ -280,13 +306,31 @@ static void check_walls(apr_pool_t *pool, const fcgipm_pool_conf_t *conf, const 
     }
 }
 
+/* PHP's other programs do not take their requests from descriptor 0. NULL: it is none of them, or it has a
+ * script of its own that may. */
+static const char *wrong_php(const apr_array_header_t *command)
+{
+    const char *program = APR_ARRAY_IDX(command, 0, const char *), *slash = strrchr(program, '/');
+    const char *name = slash ? slash + 1 : program;
+
+    if (!strncmp(name, "php-fpm", 7))
+        return "starts processes and has a socket of its own; start it by itself, and write FcgiConnect "
+               "unix:/its/socket in place of FcgiCommand";
+    if (!strncmp(name, "php", 3) && name[3 + strspn(name + 3, "0123456789.")] == '\0' &&
+        (command->nelts == 1 || APR_ARRAY_IDX(command, 1, const char *)[0] == '-'))
+        return "is PHP for the command line; write php-cgi (Debian: package php-cgi)";
+    return NULL;
+}
+
 /* What is allowed and hardly meant. */
 static void check_odd(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
 {
     const fcgipm_setting_t *s = conf->setting;
-    const char *program = APR_ARRAY_IDX(s->command, 0, const char *);
+    const char *program = APR_ARRAY_IDX(s->command, 0, const char *), *wrong = wrong_php(s->command);
     struct stat st;
 
+    if (wrong)
+        warn(conf, pool, apr_psprintf(pool, "FcgiCommand %s: %s", program, wrong));
     if (s->no_new_privs && look_at(s, program, &st) && (st.st_mode & (S_ISUID | S_ISGID)))
         warn(conf, pool,
              apr_psprintf(pool,
@@ -295,10 +339,13 @@ static void check_odd(apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
                           program));
     check_walls(pool, conf, "FcgiReadOnlyPaths", s->read_only);
     check_walls(pool, conf, "FcgiInaccessiblePaths", s->inaccessible);
-    if (s->limit_procs != FCGIPM_NO_COUNT && !s->user && geteuid() == 0)
+    if (s->limit_procs != FCGIPM_NO_COUNT && !s->user && geteuid() == 0 &&
+        (!s->user_from || s->user_from == FCGIPM_USER_HTTPD))
         warn(conf, pool,
-             "FcgiLimit procs=: counts httpd's own processes and threads too, as long as the application "
-             "runs as httpd's user; write a FcgiUser of its own");
+             apr_pstrcat(pool,
+                         "FcgiLimit procs=: counts httpd's own processes and threads too, as long as the "
+                         "application runs as httpd's user; ",
+                         s->user_from ? "write another FcgiUserFrom" : "write a FcgiUser of its own", NULL));
 }
 
 static void check_sendfile(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
@@ -403,6 +450,18 @@ static void check_suexec(check_t *check, apr_pool_t *pool, const fcgipm_pool_con
 
     if (fault)
         complain_of(check, false, pool, conf, apr_pstrcat(pool, "FcgiSuexec: ", fault, NULL));
+}
+
+/* The socket may come later than httpd; a directory that is not there is rather a slip of the pen. */
+static void check_socket(const check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_t *conf)
+{
+    const char *address = conf->setting->connect, *slash = strrchr(address, '/');
+    struct stat st;
+
+    if (check->strict && !strncmp(address, "unix:", 5) && slash && slash > address + 5 &&
+        stat(apr_pstrmemdup(pool, address + 5, (apr_size_t)(slash - address - 5)), &st) < 0 &&
+        errno == ENOENT)
+        warn(conf, pool, apr_psprintf(pool, "FcgiConnect %s: its directory is not there (yet?)", address));
 }
 
 /* What was said and can do nothing is told, so that nobody relies on it. */
@@ -544,8 +603,10 @@ static void check_pool(check_t *check, apr_pool_t *pool, const fcgipm_pool_conf_
     check_user(check, pool, conf);
     check_sendfile(check, pool, conf);
     check_place_of_socket(pool, conf);
-    if (conf->setting->connect)
+    if (conf->setting->connect) {
+        check_socket(check, pool, conf);
         return;
+    }
     check_suexec(check, pool, conf);
     if (check->complaints == before)
         check_allowed(check, pool, conf);

@@ -97,7 +97,8 @@ static int check_exec(request_rec *r)
 {
     return ap_allow_options(r) & OPT_EXECCGI
                ? OK
-               : refuse(r, HTTP_FORBIDDEN, "FPM0665", "Options ExecCGI is off here");
+               : refuse(r, HTTP_FORBIDDEN, "FPM0665",
+                        "Options ExecCGI is off here; write Options +ExecCGI in its <Directory>");
 }
 
 /* Where httpd would run a CGI program as somebody (SuexecUserGroup, a ~user's directory), it is not what was
@@ -184,7 +185,8 @@ static int match_wrapper(request_rec *r, fcgipm_match_t *match)
     if (!w)
         return refuse(r, HTTP_INTERNAL_SERVER_ERROR, "FPM0702", "no FcgiWrapper holds for this file");
     if (!(ap_allow_options(r) & OPT_EXECCGI))
-        return refuse(r, HTTP_FORBIDDEN, "FPM0703", "FcgiWrapper: Options ExecCGI is off here");
+        return refuse(r, HTTP_FORBIDDEN, "FPM0703",
+                      "FcgiWrapper: Options ExecCGI is off here; write Options +ExecCGI in its <Directory>");
     match->pool = fcgipm_directive_allowed(r->server, w->command);
     if (!match->pool) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,

@@ -184,8 +184,7 @@ bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_bo
     apr_pool_cleanup_register(pool, holding, leave, apr_pool_cleanup_null);
     if (fcgipm_board_held(board, index) > share->threads) {
         fcgipm_fault_set(fault, APR_EBUSY, "queue",
-                         "pool %s has its share of httpd's threads, %u (FcgiQueue threads=)", match->name,
-                         share->threads);
+                         "it has its share of httpd's threads, %u (FcgiQueue threads=)", share->threads);
         return false;
     }
     if (share->peer_threads && held_of_user(board, index) > share->peer_threads) {

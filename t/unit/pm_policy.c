@@ -221,6 +221,14 @@ static void room_is_kept(void **state)
     out = fcgipm_policy_size(&in, &t, S);
     assert_int_equal(out.start, 0);
     assert_int_equal(out.wanted, 5);
+    in = pool(2, 4);
+    in.room = 0;
+    in.ready = 2;
+    in.outdated = 1;
+    out = fcgipm_policy_size(&in, &t, S);
+    assert_int_equal(out.start, 1); /* who is replaced and his substitute count as one */
+    assert_int_equal(out.substitute, 1);
+    assert_int_equal(out.wanted, 0);
 }
 
 int main(void)
