@@ -127,9 +127,19 @@ static uint32_t count_waiting(const fcgipm_app_t *app)
 
 /* --- what others see --- */
 
+static fcgipm_app_t *successor_of(const fcgipm_app_t *app);
+
+/* Its definition has changed, and the new one is not ready: whoever comes here is right, and will be served
+ * by the one or the other. */
+static bool awaits_successor(const fcgipm_app_t *app)
+{
+    return !app->forget_us && fcgipm_atom_get(&app->manager->board->pool[app->index].route) == app->index &&
+           successor_of(app);
+}
+
 static fcgipm_pool_state_t state_of(const fcgipm_app_t *app, uint32_t ready)
 {
-    if (!app->configured)
+    if (!app->configured && !awaits_successor(app))
         return FCGIPM_POOL_DRAINING;
     if (ready)
         return FCGIPM_POOL_SERVING;
