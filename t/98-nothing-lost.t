@@ -68,7 +68,7 @@ if ($mpm eq 'event' && !defined $ENV{FCGIPM_STORM_DO}) {
 
 # What a manager that was killed has not read is not for the next one, which is born with something newer.
 if (!defined $ENV{FCGIPM_STORM_DO}) {
-    my $h = Fcgipm->httpd(conf => pool_c(), expect_log => [qr/FPM0644/]);
+    my $h = Fcgipm->httpd(conf => pool_c(), expect_log => [qr/FPM0644/, qr/FPM0315: .* is gone after 0\.0 s/]);
     wait_for { $h->status('c')->{ready} == 2 } 10;
     my $manager = $h->manager;
     kill STOP => $manager;
@@ -91,7 +91,7 @@ if (!defined $ENV{FCGIPM_STORM_DO}) {
 
 # A definition of which a new manager has only found the row comes back.
 if (!defined $ENV{FCGIPM_STORM_DO}) {
-    my $h = Fcgipm->httpd(conf => pool_c(), expect_log => [qr/FPM0644/]);
+    my $h = Fcgipm->httpd(conf => pool_c(), expect_log => [qr/FPM0644/, qr/FPM0315: .* is gone after 0\.0 s/]);
     wait_for { $h->status('c')->{ready} == 2 } 10;
     define($h, 2);
     $h->graceful;
