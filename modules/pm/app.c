@@ -33,14 +33,35 @@ static void take_orders(fcgipm_app_t *app)
     }
 }
 
+/* A copy of its own: the configuration that it came with goes with the next reload. */
+static bool take_setting(fcgipm_app_t *app, const fcgipm_setting_t *s)
+{
+    apr_array_header_t *bytes = apr_array_make(app->pool, 1024, 1);
+    fcgipm_setting_t *copy = apr_pcalloc(app->pool, sizeof *copy);
+    const unsigned char *in;
+    fcgipm_fault_t fault;
+
+    fcgipm_setting_write(s, bytes);
+    in = (const unsigned char *)bytes->elts;
+    if (fcgipm_setting_read(copy, &in, in + bytes->nelts, app->pool, &fault) != APR_SUCCESS) {
+        FCGIPM_LOG(330, FCGIPM_LOG_ERR, 0, 0, "BUG: pool %s: %s", s->name, fault.sentence);
+        return false;
+    }
+    app->setting = copy;
+    app->plan_ok = false;
+    fcgipm_tally_init(&app->tally, copy->processes_max);
+    app->account = fcgipm_watchman_account(app->manager, copy);
+    app->min = copy->processes_min;
+    app->max = copy->processes_max;
+    app->places = copy->concurrency ? copy->concurrency : 1;
+    return true;
+}
+
 fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgipm_geometry_t *g, uint64_t key,
                                 uint64_t fingerprint, const fcgipm_setting_t *s)
 {
     apr_pool_t *pool;
     fcgipm_app_t *app;
-    apr_array_header_t *bytes;
-    const unsigned char *in;
-    fcgipm_fault_t fault;
 
     apr_pool_create(&pool, m->pool);
     app = apr_pcalloc(pool, sizeof *app);
@@ -52,21 +73,10 @@ fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgip
     app->fingerprint = fingerprint;
     app->configured = true;
     app->state = FCGIPM_POOL_WARMING;
-    fcgipm_tally_init(&app->tally, s->processes_max);
-    /* A copy of its own: the configuration that it came with goes with the next reload. */
-    bytes = apr_array_make(pool, 1024, 1);
-    fcgipm_setting_write(s, bytes);
-    in = (const unsigned char *)bytes->elts;
-    app->setting = apr_pcalloc(pool, sizeof *app->setting);
-    if (fcgipm_setting_read(app->setting, &in, in + bytes->nelts, pool, &fault) != APR_SUCCESS) {
-        FCGIPM_LOG(330, FCGIPM_LOG_ERR, 0, 0, "BUG: pool %s: %s", s->name, fault.sentence);
+    if (!take_setting(app, s)) {
         apr_pool_destroy(pool);
         return NULL;
     }
-    app->account = fcgipm_watchman_account(m, app->setting);
-    app->min = app->setting->processes_min;
-    app->max = app->setting->processes_max;
-    app->places = app->setting->concurrency ? app->setting->concurrency : 1;
     app->workers = apr_pcalloc(pool, sizeof *app->workers * g->slot_count);
     for (uint32_t i = 0; i < g->slot_count; i++)
         fcgipm_worker_init(&app->workers[i], app, i);
@@ -77,6 +87,15 @@ fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgip
     take_orders(app);
     fcgipm_refresh_watch(app);
     return app;
+}
+
+void fcgipm_app_name(fcgipm_app_t *app, const fcgipm_setting_t *s)
+{
+    fcgipm_watchman_leave(app);
+    app->nameless = !take_setting(app, s);
+    fcgipm_watchman_join(app);
+    take_orders(app);
+    fcgipm_refresh_watch(app);
 }
 
 uint32_t fcgipm_app_count(const fcgipm_app_t *app, fcgipm_slot_state_t state)
@@ -108,9 +127,19 @@ static uint32_t count_waiting(const fcgipm_app_t *app)
 
 /* --- what others see --- */
 
+static fcgipm_app_t *successor_of(const fcgipm_app_t *app);
+
+/* Its definition has changed, and the new one is not ready: whoever comes here is right, and will be served
+ * by the one or the other. */
+static bool awaits_successor(const fcgipm_app_t *app)
+{
+    return !app->forget_us && fcgipm_atom_get(&app->manager->board->pool[app->index].route) == app->index &&
+           successor_of(app);
+}
+
 static fcgipm_pool_state_t state_of(const fcgipm_app_t *app, uint32_t ready)
 {
-    if (!app->configured)
+    if (!app->configured && !awaits_successor(app))
         return FCGIPM_POOL_DRAINING;
     if (ready)
         return FCGIPM_POOL_SERVING;
@@ -563,7 +592,8 @@ static bool still_serves(fcgipm_app_t *app)
 {
     const fcgipm_app_t *new = successor_of(app);
 
-    return app->was_ready && new && !new->was_ready && !app->forget_us && !app->setting->connect &&
+    return app->was_ready && !app->nameless && new && !new->was_ready && !app->forget_us &&
+           !app->setting->connect &&
            app->tally.failures < PATIENCE &&fcgipm_atom_get(&app->manager->board->pool[app->index].route) ==
                app->index;
 }

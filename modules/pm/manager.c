@@ -51,6 +51,17 @@ static void keep_row(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
     fcgipm_atom_set(&row->used, FCGIPM_ROW_USED);
 }
 
+/* A new definition whose row this manager, beginning, found before it had its configuration: its requests go
+ * where they went until now, as with any that has not proven itself. */
+static bool waits_for_another(const fcgipm_app_t *app)
+{
+    const fcgipm_manager_t *m = app->manager;
+    uint32_t via = fcgipm_board_route(m->board, app->index);
+
+    return !app->was_ready && via != app->index && via < FCGIPM_POOLS_MAX && m->apps[via] &&
+           m->apps[via]->key == app->key && fcgipm_app_count(m->apps[via], FCGIPM_SLOT_READY) > 0;
+}
+
 static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
 {
     fcgipm_app_t *app = m->apps[p->index];
@@ -67,7 +78,10 @@ static void configure(fcgipm_manager_t *m, const fcgipm_world_pool_t *p)
     } else if (!app->configured) {
         app->configured = true; /* it comes back before it had gone */
         app->forget_us = 0;
-        fcgipm_atom_set(&m->board->pool[app->index].route, app->index);
+        if (app->nameless)
+            fcgipm_app_name(app, p->setting);
+        if (!waits_for_another(app))
+            fcgipm_atom_set(&m->board->pool[app->index].route, app->index);
     }
 }
 
@@ -159,8 +173,10 @@ static fcgipm_app_t *unknown_pool(fcgipm_manager_t *m, uint32_t index)
     fcgipm_setting_finish(&s);
     s.concurrency = row->geometry.concurrency;
     app = fcgipm_app_create(m, index, &row->geometry, row->key, row->fingerprint, &s);
-    if (app)
+    if (app) {
+        app->nameless = true;
         fcgipm_app_retire(app);
+    }
     return app;
 }
 

@@ -110,6 +110,7 @@ struct fcgipm_app {
     fcgipm_spawn_plan_t plan;
     bool plan_ok;
     bool configured;             /* named by the present configuration */
+    bool nameless;               /* of an earlier manager's: its settings only serve to lead it out */
     const fcgipm_demand_t *what; /* made on demand; NULL: of the configuration */
     uint32_t next_row;           /* of its chain, as on the board */
     fcgipm_party_t *party;       /* made on demand: for whom */
@@ -234,6 +235,8 @@ static inline bool fcgipm_app_rests(const fcgipm_app_t *app)
 /* --- app.c: one pool --- */
 fcgipm_app_t *fcgipm_app_create(fcgipm_manager_t *m, uint32_t index, const fcgipm_geometry_t *g, uint64_t key,
                                 uint64_t fingerprint, const fcgipm_setting_t *s);
+/* The configuration names one that was nameless: its own settings, and its processes stay. */
+void fcgipm_app_name(fcgipm_app_t *app, const fcgipm_setting_t *s);
 /* What is due: start, shrink, replace a predecessor, drain, forget. Returns when it wants to be called next.
  */
 int64_t fcgipm_app_tend(fcgipm_app_t *app);

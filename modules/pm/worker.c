@@ -509,6 +509,7 @@ bool fcgipm_worker_adopt(fcgipm_worker_t *w)
     if (row->outdated) {
         w->outdated = FCGIPM_LEAVE_RESTARTED;
         w->app->restart = FCGIPM_RESTART_RUNNING;
+        w->app->restarted_us = w->app->manager->now; /* when it began nobody knows */
     }
     if (fcgipm_listen_output(&w->out_fd, &write_fd, m->runtime_dir, w->app->index, w->slot, false, &fault) ==
         APR_SUCCESS)

@@ -110,7 +110,7 @@ typedef enum fcgipm_pool_state {
                             predecessor */
     FCGIPM_POOL_SERVING,
     FCGIPM_POOL_BACKOFF, /* crash loop: no worker is ready, the next try is at retry_us */
-    FCGIPM_POOL_DRAINING /* no longer configured: finishes what it has */
+    FCGIPM_POOL_DRAINING /* not configured, nor waiting for its changed definition */
 } fcgipm_pool_state_t;
 
 /* What an operator has ordered for a pool; bits of fcgipm_board_pool.flags. */

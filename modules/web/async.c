@@ -38,6 +38,7 @@ extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 typedef struct async {
     conn_rec *c;
     bool inside;                   /* below our process_connection hook */
+    bool late;                     /* it began when the child was ending already */
     request_rec *outer;            /* a redirect of mod_rewrite that we do for it */
     ap_conn_keepalive_e keepalive; /* of the connection, while its redirect returns */
     request_rec *r;                /* suspended; NULL: none */
@@ -166,7 +167,7 @@ bool fcgipm_async_possible(request_rec *r)
     conn_rec *c = r->connection;
     const async_t *a = active && !c->master ? state_of(c) : NULL;
 
-    return a && a->inside && !a->r && c->cs && !c->clogging_input_filters && !r->main &&
+    return a && a->inside && !a->late && !a->r && c->cs && !c->clogging_input_filters && !r->main &&
            (!r->prev || r->prev == a->outer);
 }
 
@@ -335,12 +336,31 @@ static int resume(async_t *a)
     return OK;
 }
 
+/* When a child ends (a graceful restart, MaxConnectionsPerChild) the MPM's listener leaves as soon as there
+ * is no connection; one that it has accepted, and no thread has taken up yet, it does not count. Who comes
+ * that late and waits for the MPM afterwards, be it only for the rest of its answer to be sent, waits for
+ * nobody, and is cut off when the process ends. The MPM says that it stops before it counts, and has counted
+ * a connection before it gives it to us: one that began earlier is safe to its end. */
+static bool child_is_ending(void)
+{
+    int state = AP_MPMQ_RUNNING;
+
+    return ap_mpm_query(AP_MPMQ_MPM_STATE, &state) == APR_SUCCESS && state == AP_MPMQ_STOPPING;
+}
+
+/* Here, with a thread, whosever answer it is. */
+static void send_rest(conn_rec *c)
+{
+    if (c->cs->state == CONN_STATE_WRITE_COMPLETION && !c->aborted && c->data_in_output_filters)
+        ap_flush_conn(c);
+}
+
 int fcgipm_async_process_connection(conn_rec *c)
 {
     async_t *a;
     int rv;
 
-    if (!active || c->master || !c->cs)
+    if (c->master || !c->cs)
         return DECLINED;
     a = state_of(c);
     if (a && a->r) {
@@ -353,12 +373,16 @@ int fcgipm_async_process_connection(conn_rec *c)
     if (!a) {
         a = apr_pcalloc(c->pool, sizeof *a);
         a->c = c;
+        a->late = child_is_ending();
         ap_set_module_config(c->conn_config, &fcgipm_module, a);
     }
     a->inside = true;
     rv = ap_run_process_connection(c);
     a->inside = false;
-    served();
+    if (a->late)
+        send_rest(c);
+    if (active)
+        served();
     return a->r && c->cs->state == CONN_STATE_SUSPENDED ? wait_on(a) : rv;
 }
 

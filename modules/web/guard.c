@@ -205,9 +205,31 @@ static void watch_manager(fcgipm_guard_state_t *state)
     watch_process(state->manager);
 }
 
+#define UNREAD_MAX 1000
+
+/* What the last manager has not read is older than what the next one is born with. */
+static void drop_orders(const fcgipm_guard_state_t *state)
+{
+    fcgipm_order_type_t type;
+    unsigned char *bytes;
+    apr_status_t rv = APR_SUCCESS;
+    size_t len;
+    int log_fd;
+
+    for (unsigned i = 0; i < UNREAD_MAX && rv != APR_EAGAIN; i++) {
+        rv = fcgipm_order_receive(state->orders[1], &type, &bytes, &len, &log_fd);
+        free(bytes);
+        if (log_fd >= 0)
+            close(log_fd);
+    }
+}
+
 static apr_status_t fork_manager(fcgipm_guard_state_t *state, server_rec *s)
 {
-    pid_t pid = fork();
+    pid_t pid;
+
+    drop_orders(state);
+    pid = fork();
 
     if (pid < 0) {
         apr_status_t rv = APR_FROM_OS_ERROR(errno);
@@ -333,6 +355,29 @@ static void stop_manager(fcgipm_guard_state_t *state)
 
 static void note_orphans(fcgipm_guard_state_t *state, const fcgipm_guard_root_t *root, int status);
 
+static void orphans_dir(const fcgipm_guard_state_t *state, char *out, size_t cap, unsigned upgrades)
+{
+    if (upgrades)
+        snprintf(out, cap, "%s/v%u", state->root.runtime_dir, upgrades);
+    else
+        snprintf(out, cap, "%s", state->root.runtime_dir);
+}
+
+/* What the module that is being replaced knew of orphans goes with it: its state is not ours to read. A
+ * manager that has ended in order has taken its control socket away, too. */
+static void inherit_orphans(fcgipm_guard_state_t *state)
+{
+    char dir[256], path[280];
+    struct stat st;
+
+    for (const fcgipm_guard_root_t *r = state->root.previous; r; r = r->previous) {
+        orphans_dir(state, dir, sizeof dir, r->upgrades);
+        snprintf(path, sizeof path, "%s/control", dir);
+        if (!r->manager && (lstat(path, &st) == 0 || fcgipm_daemon_any_orphan(dir)))
+            state->orphans[r->upgrades].since_us = fcgipm_clock_steady_us();
+    }
+}
+
 static bool process_lives(fcgipm_guard_state_t *state, fcgipm_guard_root_t *root)
 {
     int status = -1;
@@ -438,14 +483,6 @@ static bool any_older_child(const fcgipm_guard_state_t *state)
             return true;
     }
     return false;
-}
-
-static void orphans_dir(const fcgipm_guard_state_t *state, char *out, size_t cap, unsigned upgrades)
-{
-    if (upgrades)
-        snprintf(out, cap, "%s/v%u", state->root.runtime_dir, upgrades);
-    else
-        snprintf(out, cap, "%s", state->root.runtime_dir);
 }
 
 /* In two steps, so that they can end in order: false: again in a moment. */
@@ -859,6 +896,7 @@ static const char *take_over(fcgipm_guard_state_t *state, fcgipm_guard_root_t *p
     state->root.upgrades = previous->upgrades % UPGRADES_MAX + 1;
     if (previous->manager)
         fcgipm_order_send(previous->orders_fd, FCGIPM_ORDER_RETIRE, NULL, 0, -1);
+    inherit_orphans(state);
     FCGIPM_LOG(652, FCGIPM_LOG_NOTICE, 0, 0,
                "another version of the module was running: its workers serve until its requests are done");
     return apr_psprintf(ptemp, "%s/v%u", state->root.runtime_dir, state->root.upgrades);
