@@ -20,12 +20,14 @@
 #include "web/job.h"
 #include "web/match.h"
 #include "web/status.h"
+#include "web/wrapper.h"
 
 static int begin_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
     (void)plog;
     (void)ptemp;
     fcgipm_directive_begin(pconf);
+    fcgipm_wrapper_begin(pconf);
     fcgipm_legacy_begin(pconf);
     return OK;
 }
