@@ -41,11 +41,6 @@ bool fcgipm_pidfd_stat(pid_t pid, fcgipm_pidfd_stat_t *out)
     return parse_stat(text, out);
 }
 
-int fcgipm_pidfd_open(pid_t pid)
-{
-    return (int)syscall(SYS_pidfd_open, pid, 0);
-}
-
 int fcgipm_pidfd_find(pid_t pid, uint64_t start_time)
 {
     fcgipm_pidfd_stat_t stat;
@@ -53,7 +48,7 @@ int fcgipm_pidfd_find(pid_t pid, uint64_t start_time)
         errno = ESRCH;
         return -1;
     }
-    int fd = fcgipm_pidfd_open(pid);
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (fd < 0)
         return -1;
     /* opened first: what is read now is of the process that we hold, or of none */

@@ -19,8 +19,6 @@ typedef struct fcgipm_pidfd_stat {
 
 /* False: there is no such process (or /proc cannot be read). */
 bool fcgipm_pidfd_stat(pid_t pid, fcgipm_pidfd_stat_t *out);
-/* -1 with errno. */
-int fcgipm_pidfd_open(pid_t pid);
 /* The living process `pid` that began at start_time, or -1 (ESRCH: it is gone; otherwise it may live). */
 int fcgipm_pidfd_find(pid_t pid, uint64_t start_time);
 /* 0 or an errno. */
