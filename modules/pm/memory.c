@@ -2,28 +2,12 @@
 #include "pm/memory.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "pm/pidfd.h"
-
-static size_t read_file(const char *path, char *out, size_t cap)
-{
-    size_t len = 0;
-    ssize_t n;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return 0;
-    while (len < cap - 1 && (n = read(fd, out + len, cap - 1 - len)) > 0)
-        len += (size_t)n;
-    close(fd);
-    out[len] = '\0';
-    return len;
-}
+#include "pm/proc.h"
 
 /* "Name:   123 kB" in bytes. */
 static uint64_t field_kb(const char *text, const char *name)
@@ -39,7 +23,7 @@ static void add_process(fcgipm_memory_t *m, pid_t pid)
     uint64_t pss, rss;
 
     snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
-    if (!read_file(path, text, sizeof text))
+    if (!fcgipm_proc_read(path, text, sizeof text))
         return;
     pss = field_kb(text, "\nPss:");
     rss = field_kb(text, "\nRss:");
@@ -83,5 +67,6 @@ uint64_t fcgipm_memory_oom_kills(void)
 {
     static char text[16384];
 
-    return read_file(fcgipm_memory_vmstat, text, sizeof text) ? field_kb(text, "\noom_kill ") / 1024 : 0;
+    return fcgipm_proc_read(fcgipm_memory_vmstat, text, sizeof text) ? field_kb(text, "\noom_kill ") / 1024
+                                                                     : 0;
 }

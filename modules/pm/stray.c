@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pm/stray.h"
 #include <dirent.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 #include "pm/pidfd.h"
+#include "pm/proc.h"
 #include "pm/spawn.h"
 
 #define ENVIRON_MAX 65536
@@ -18,27 +18,15 @@ void fcgipm_stray_collect(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
-static size_t read_environ(pid_t pid, char *out, size_t cap)
-{
-    char path[40];
-    size_t len = 0;
-    ssize_t n;
-    snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    while (len < cap - 1 && (n = read(fd, out + len, cap - 1 - len)) > 0)
-        len += (size_t)n;
-    close(fd);
-    out[len] = '\0';
-    return len;
-}
-
 static bool marked(pid_t pid, const char *mark)
 {
     static char text[ENVIRON_MAX];
-    size_t len = read_environ(pid, text, sizeof text), want = strlen(mark);
+    char path[40];
+    size_t want = strlen(mark), len;
     bool prefix = want && mark[want - 1] == ':'; /* else the last number must end there, too */
+
+    snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
+    len = fcgipm_proc_read(path, text, sizeof text);
     for (size_t at = 0; at < len; at += strlen(text + at) + 1) {
         const char *entry = text + at;
         if (!strncmp(entry, FCGIPM_SUEXEC_MARK, sizeof FCGIPM_SUEXEC_MARK - 1))
@@ -55,14 +43,10 @@ static long status_number(pid_t pid, const char *name)
 {
     char path[40], text[4096];
     const char *at;
-    ssize_t n;
+
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (!fcgipm_proc_read(path, text, sizeof text))
         return -1;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
     at = strstr(text, name); /* the name in the first line has no line end in it */
     return at ? strtol(at + strlen(name), NULL, 10) : -1;
 }
