@@ -18,8 +18,6 @@
 
 APLOG_USE_MODULE(fcgipm);
 
-#define HANDLER_PREFIX "fcgipm:"
-
 static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *arg)
 {
     fcgipm_server_conf_t *conf = fcgipm_directive_own(cmd);
@@ -227,10 +225,11 @@ static const char *pass_directive(cmd_parms *cmd, void *dir, const char *name, c
 /* "fcgipm-statsu": httpd would not say that it knows no such handler, and send the file as it is. */
 static const char *check_handler(cmd_parms *cmd, const char *handler)
 {
-    if (!strcasecmp(handler, "fcgipm-script"))
+    if (!strcasecmp(handler, FCGIPM_SCRIPT_HANDLER))
         fcgipm_directive_allow_scripts();
-    if (strncasecmp(handler, "fcgipm", 6) || !strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)) ||
-        !strcmp(handler, "fcgipm-script") || !strcmp(handler, FCGIPM_STATUS_HANDLER))
+    if (strncasecmp(handler, "fcgipm", 6) ||
+        !strncmp(handler, FCGIPM_HANDLER_PREFIX, strlen(FCGIPM_HANDLER_PREFIX)) ||
+        !strcmp(handler, FCGIPM_SCRIPT_HANDLER) || !strcmp(handler, FCGIPM_STATUS_HANDLER))
         return NULL;
     return apr_psprintf(cmd->pool,
                         "%s %s: there is no such handler; write fcgipm:NAME, fcgipm-script or fcgipm-status",
@@ -255,14 +254,14 @@ static const char *set_handler(cmd_parms *cmd, void *dir, const char *handler)
     if (fault)
         return fault;
     open_status(cmd, conf, handler);
-    if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX))) {
+    if (strncmp(handler, FCGIPM_HANDLER_PREFIX, strlen(FCGIPM_HANDLER_PREFIX))) {
         conf->pass = "";
         return DECLINE_CMD;
     }
-    conf->pass = handler + strlen(HANDLER_PREFIX);
+    conf->pass = handler + strlen(FCGIPM_HANDLER_PREFIX);
     conf->prefix = prefix_of(cmd, &pattern);
     if (!fcgipm_directive_in_htaccess(cmd)) /* there it opens nothing */
-        refer(cmd, conf, HANDLER_PREFIX, conf->pass);
+        refer(cmd, conf, FCGIPM_HANDLER_PREFIX, conf->pass);
     return DECLINE_CMD;
 }
 
@@ -274,10 +273,10 @@ static const char *add_handler(cmd_parms *cmd, void *dir, const char *handler, c
     if (fault)
         return fault;
     open_status(cmd, dir, handler);
-    if (strncmp(handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
+    if (strncmp(handler, FCGIPM_HANDLER_PREFIX, strlen(FCGIPM_HANDLER_PREFIX)))
         return DECLINE_CMD;
     if (!fcgipm_directive_in_htaccess(cmd))
-        refer(cmd, dir, HANDLER_PREFIX, handler + strlen(HANDLER_PREFIX));
+        refer(cmd, dir, FCGIPM_HANDLER_PREFIX, handler + strlen(FCGIPM_HANDLER_PREFIX));
     return DECLINE_CMD;
 }
 

@@ -92,6 +92,9 @@ const fcgipm_dir_conf_t *fcgipm_directive_dir(const request_rec *r);
 const fcgipm_wrapper_t *fcgipm_directive_wrapper(const request_rec *r);
 /* The pool of a command, if FcgiAllowWrapper allows it in this server or the main server. */
 const fcgipm_pool_conf_t *fcgipm_directive_allowed(const server_rec *s, const char *command);
+/* Names of handlers; behind the prefix stands a pool. */
+#define FCGIPM_HANDLER_PREFIX "fcgipm:"
+#define FCGIPM_SCRIPT_HANDLER "fcgipm-script"
 #define FCGIPM_STATUS_HANDLER "fcgipm-status"
 /* The server's configuration (not .htaccess, not a content type) has named this pool, or the status page's
  * handler, for the request's place. */
