@@ -137,8 +137,7 @@ static void warn_once(cmd_parms *cmd, const char *name, const char *sentence)
                  fcgipm_directive_place(cmd), name, sentence);
 }
 
-/* --- FcgiCompat
- * ---------------------------------------------------------------------------------------------------- */
+/* --- FcgiCompat --- */
 
 /* For <IfModule>: it looks for a module of that name, and distributions put their configuration in there. */
 #define STAND_IN(name_)                                                                                      \
@@ -202,8 +201,7 @@ static const char *compat_switch(cmd_parms *cmd, void *dir, int on)
     return NULL;
 }
 
-/* --- values
- * -------------------------------------------------------------------------------------------------------- */
+/* --- values --- */
 
 static const char *unit_of(const fcgipm_setting_row_t *row)
 {
@@ -321,8 +319,7 @@ void fcgipm_legacy_apply(fcgipm_setting_t *s, const apr_array_header_t *list, ap
     }
 }
 
-/* --- directives of mod_fcgid
- * --------------------------------------------------------------------------------------- */
+/* --- directives of mod_fcgid --- */
 
 static const char *global_value(cmd_parms *cmd, const row_t *row, const char *text)
 {
@@ -428,8 +425,7 @@ static const char *command_directive(cmd_parms *cmd, const char *args)
     return fault;
 }
 
-/* --- directives of mod_fastcgi
- * ------------------------------------------------------------------------------------- */
+/* --- directives of mod_fastcgi --- */
 
 /* "#1000" is a number, as httpd's User has it. */
 static const char *user_name(cmd_parms *cmd, const char *text)
@@ -576,8 +572,7 @@ static const char *suexec_directive(cmd_parms *cmd, const char *text)
     return NULL;
 }
 
-/* --- all of them
- * --------------------------------------------------------------------------------------------------- */
+/* --- all of them --- */
 
 static const char *simple_directive(cmd_parms *cmd, const row_t *row, const char *args)
 {
