@@ -18,13 +18,22 @@
 
 APLOG_USE_MODULE(fcgipm);
 
+/* --- for the whole server --- */
+
+static const char *not_global(cmd_parms *cmd)
+{
+    const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    return fault ? fault : fcgipm_block_outside(cmd);
+}
+
 static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *arg)
 {
     fcgipm_server_conf_t *conf = fcgipm_directive_own(cmd);
-    const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    const char *fault = not_global(cmd);
 
     (void)dir;
-    if (fault || (fault = fcgipm_block_outside(cmd)))
+    if (fault)
         return fault;
     conf->runtime_dir = ap_runtime_dir_relative(cmd->pool, arg);
     conf->runtime_place = fcgipm_directive_place(cmd);
@@ -39,10 +48,10 @@ static const char *runtime_dir_directive(cmd_parms *cmd, void *dir, const char *
 static const char *cgroup_directive(cmd_parms *cmd, void *dir, const char *arg)
 {
     fcgipm_server_conf_t *conf = fcgipm_directive_own(cmd);
-    const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    const char *fault = not_global(cmd);
 
     (void)dir;
-    if (fault || (fault = fcgipm_block_outside(cmd)))
+    if (fault)
         return fault;
     if (arg[0] != '/' && strcasecmp(arg, "Auto") && strcasecmp(arg, "On") && strcasecmp(arg, "Off"))
         return apr_psprintf(
@@ -90,12 +99,12 @@ static const char *user_limit_value(cmd_parms *cmd, fcgipm_user_limit_t *limit, 
 
 static const char *user_limit_directive(cmd_parms *cmd, void *dir, const char *args)
 {
-    const char *name = ap_getword_conf(cmd->pool, &args), *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    const char *name = ap_getword_conf(cmd->pool, &args), *fault = not_global(cmd);
     const struct passwd *pw = strcmp(name, "*") ? getpwnam(name) : NULL;
     fcgipm_user_limit_t *limit;
 
     (void)dir;
-    if (fault || (fault = fcgipm_block_outside(cmd)))
+    if (fault)
         return fault;
     if (!*name || !*args)
         return "FcgiUserLimit: wrong arguments; write: " USER_LIMIT_SYNTAX;
@@ -120,16 +129,16 @@ static const char *user_limit_directive(cmd_parms *cmd, void *dir, const char *a
 static const char *global_directive(cmd_parms *cmd, void *dir, const char *arg)
 {
     fcgipm_server_conf_t *conf = fcgipm_directive_own(cmd);
-    const char *fault = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    const char *fault = not_global(cmd);
 
     (void)dir;
-    if (!fault)
-        fault = fcgipm_block_outside(cmd);
     for (unsigned i = 0; !fault && i < fcgipm_setting_global_row_count; i++)
         if (!strcasecmp(fcgipm_setting_global_rows[i].directive, cmd->cmd->name))
             return fcgipm_setting_parse(&conf->global, &fcgipm_setting_global_rows[i], arg, cmd->pool);
     return fault;
 }
+
+/* --- for a place --- */
 
 /* The section around a directive: its name, and whether it is a pattern. Sections that only add conditions
  * (<If>, <Limit>, ...) are looked through. */
@@ -299,6 +308,8 @@ static const char *suexec_user_group(cmd_parms *cmd, void *dir, const char *user
     conf->site.group = group;
     return DECLINE_CMD;
 }
+
+/* --- the table --- */
 
 static const command_rec fixed_directives[] = {
     AP_INIT_RAW_ARGS("<FcgiServer", fcgipm_block_directive, NULL, RSRC_CONF,
