@@ -16,16 +16,18 @@
 #include "web/async.h"
 #include "web/compat.h"
 #include "web/guard.h"
+#include "web/handler.h"
 #include "web/legacy.h"
-#include "web/job.h"
 #include "web/match.h"
 #include "web/status.h"
+#include "web/wrapper.h"
 
 static int begin_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
     (void)plog;
     (void)ptemp;
     fcgipm_directive_begin(pconf);
+    fcgipm_wrapper_begin(pconf);
     fcgipm_legacy_begin(pconf);
     return OK;
 }
@@ -61,7 +63,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_process_connection(fcgipm_async_process_connection, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_pre_close_connection(fcgipm_async_pre_close_connection, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(fcgipm_async_redirect, NULL, NULL, APR_HOOK_REALLY_FIRST);
-    ap_hook_handler(fcgipm_job_handler, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_handler(fcgipm_handler_request, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(fcgipm_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
     APR_OPTIONAL_HOOK(ap, status_hook, fcgipm_status_server_status, NULL, NULL, APR_HOOK_MIDDLE);
     (void)pool;

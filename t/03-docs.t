@@ -35,11 +35,11 @@ my %known = map { lc($_ =~ tr/<>//dr) => 1 } text_of('modules/core/setting_table
 cmp_ok scalar keys %known, '>', 10, 'the table has directives';
 is_deeply [grep { $reference !~ /^### \\?<?\Q$_\E(?:\\>)?$/mi } sort keys %known], [], 'each has its place in conf/DIRECTIVES.md';
 
-# The rows of FCGIPM_SETTINGS become commands by themselves; the other directives are written down in web/directive.c and web/legacy.c.
+# The rows of FCGIPM_SETTINGS become commands by themselves; the other directives are written down in web/commands.c and web/legacy.c.
 my ($others) = text_of('modules/core/setting_table.h') =~ /#define FCGIPM_DIRECTIVES\(X\)(.*)/s;
-my $commands = text_of('modules/web/directive.c') . text_of('modules/web/legacy.c');
+my $commands = text_of('modules/web/commands.c') . text_of('modules/web/legacy.c');
 is_deeply [grep { $commands !~ /\bAP_INIT_\w+\(\s*"\Q$_\E"/ } map { s/>$//r } $others =~ /^\s*X\("([^"]+)"/mg], [],
-    'each that is no setting is a command in web/directive.c or web/legacy.c';
+    'each that is no setting is a command in web/commands.c or web/legacy.c';
 
 # Also those that are commented out: a user will uncomment them. Handlers, pools and file names are in lower case.
 my @pages = grep { -e } glob('conf/*.conf conf/*.load conf/examples/*.conf'), 'README.md', 'conf/OPERATING.md';

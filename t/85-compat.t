@@ -205,11 +205,9 @@ $h->stop;
 
 # --- SuexecUserGroup ---
 SKIP: {
-    my $suexec = '/usr/lib/apache2/suexec';
-    skip 'needs root and mod_suexec', 20 if $> || !-e "$modules/mod_suexec.so" || !-u $suexec;
-    my ($root) = `$suexec -V 2>&1` =~ /AP_DOC_ROOT="(.*)"/;
-    if (!$root && open my $f, '<', '/etc/apache2/suexec/www-data') { chomp($root = <$f>) }
-    skip 'suexec has no document root', 20 unless $root && -d $root;
+    skip 'needs root and mod_suexec', 20 if $> || !-e "$modules/mod_suexec.so";
+    my $root = Fcgipm::suexec_root() // skip 'there is no suexec, or it has no document root', 20;
+    skip 'suexec has no document root', 20 unless -d $root;
     my ($uid, $gid) = (getpwnam 'nobody')[2, 3];
     my $www = (getpwnam 'www-data')[2];
     my $user = sub { return Fcgipm::proc_file($_[0] // 0, 'status') =~ /^Uid:\s+(\d+)\s/m ? $1 : -1 };

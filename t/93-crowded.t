@@ -23,26 +23,12 @@ EOC
 }
 my @names = map { "p$_" } 1 .. 40;
 my $h = Fcgipm->httpd(conf => pools(one => @names), expect_log => [qr/FPM0658/, qr/FPM0659/, qr/FPM0622/]);
-# Of the process that answers.
-sub version {
-    my ($name) = @_;
-    my $r = $h->get("/$name?do=pid");
-    return $r->{status} unless $r->{body} =~ /^(\d+)\n\z/;
-    return Fcgipm::proc_file($1, 'environ') =~ /(?:^|\0)VERSION=(\w+)/ ? $1 : '?';
-}
-sub configure {
-    my ($text) = @_;
-    my $conf = $h->slurp('httpd.conf') =~ s/^# the pools\n.*\z/$text/msr;
-    open my $f, '>', $h->root . '/httpd.conf' or die;
-    print {$f} $conf;
-    close $f;
-    $h->graceful;
-}
+sub version { my ($name) = @_; return $h->version("/$name") }
 
 is version('p1'), 'one', 'they serve';
 is version('p40'), 'one', 'the last one too';
 
-configure(pools(two => @names, 'extra1', 'extra2'));
+$h->reconfigure(pools(two => @names, 'extra1', 'extra2'));
 is $h->get('/st')->{status}, 200, 'httpd is still there';
 like $h->log, qr/FPM0658: \d+ changed pools \(the first is p\d+\) go on as they were, as there is no room for their new definitions beside the old ones; reload again when others have ended/, 'and says what happened';
 my (%at, @none);
@@ -52,14 +38,14 @@ cmp_ok $at{two} // 0, '>=', 10, 'as many with their new definition as there is r
 cmp_ok $at{one} // 0, '>=', 10, 'the others with their old one';
 is version('extra1') . version('extra2'), 'twotwo', 'new ones go before changed ones: they have nothing to go on with';
 
-configure(pools(two => @names, map { "more$_" } 1 .. 20));
+$h->reconfigure(pools(two => @names, map { "more$_" } 1 .. 20));
 like $h->log, qr/FPM0659: \d+ pools \(the first is more\d+\) do not serve before the next reload: no room for pool \w+: at most 1792 pools, 14336 processes/, 'where there is no old one';
 my @refused = grep { my $r = $h->get("/more$_"); $r->{status} == 503 && $r->{headers}{'retry-after'} } 1 .. 20;
 cmp_ok scalar(@refused), '>', 0, 'those are 503';
 like $h->log, qr/FPM0622: pool more\d+: there was no room for it at the last reload; answered 503/, 'with a line of their own';
 is_deeply [grep { version($_) !~ /^(?:one|two)$/ } @names], [], 'the others still serve';
 
-configure(pools(three => 'p1', 'p2'));
+$h->reconfigure(pools(three => 'p1', 'p2'));
 is $h->get('/p9')->{status}, 404, 'a small configuration again: what is gone is gone';
 is_deeply [grep { version($_) !~ /^(?:one|two|three)$/ } 'p1', 'p2'], [], 'and the others serve';
 done_testing;

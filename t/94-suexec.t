@@ -7,15 +7,7 @@ use Test::More;
 use File::Copy qw(copy);
 use Fcgipm;
 
-my $suexec = '/usr/lib/apache2/suexec';
-plan skip_all => 'needs root' if $>;
-plan skip_all => "there is no $suexec (apache2-suexec-custom)" unless -u $suexec;
-my ($root) = `$suexec -V 2>&1` =~ /AP_DOC_ROOT="(.*)"/;
-if (!$root && open my $f, '<', '/etc/apache2/suexec/www-data') { chomp($root = <$f>) }
-plan skip_all => 'suexec does not say where its document root is' unless $root;
-my $made = !-d $root && mkdir $root;
-END { rmdir $root if $made }
-my $dir = File::Temp::tempdir("$root/fcgipm-XXXXXX", CLEANUP => 1);
+my $dir = Fcgipm::suexec_dir();
 my ($uid, $gid) = (getpwnam('nobody'))[2, 3];
 my $group = getgrgid $gid;
 my $actor = app_built('actor.c');

@@ -27,21 +27,7 @@ EOC
 sub pools { my ($version) = @_; return "# the pools\n" . join '', map { block($_, $version, '0 256') } qw(a b) }
 my $status = "<Location \"/st\">\n    SetHandler fcgipm-status\n</Location>\n";
 my $h = Fcgipm->httpd(conf => $status . block('same', 'always', 2) . pools('v0'));
-sub version {
-    my ($name) = @_;
-    my $r = $h->get("/$name?do=pid");
-    return $r->{status} unless $r->{body} =~ /^(\d+)\n\z/;
-    # (the process may be gone already)
-    return Fcgipm::proc_file($1, 'environ') =~ /(?:^|\0)VERSION=(\w+)/ ? $1 : '?';
-}
-sub configure {
-    my ($text) = @_;
-    my $conf = $h->slurp('httpd.conf') =~ s/^# the pools\n.*\z/$text/msr;
-    open my $f, '>', $h->root . '/httpd.conf' or die;
-    print {$f} $conf;
-    close $f;
-    $h->graceful;
-}
+sub version { my ($name) = @_; return $h->version("/$name") }
 sub rows { my ($name) = @_; return grep { $_->{name} eq $name } @{$h->status->{pools}} }
 
 wait_for { version('same') eq 'always' } 10, 'they run';
@@ -51,7 +37,7 @@ $most = 0;
 my $begin = time;
 for my $n (1 .. 40) {
     wait_for { rows('a') < 20 } 15, 'what has been replaced goes'; # (a place is free two to four seconds after its last process)
-    configure(pools("v$n"));
+    $h->reconfigure(pools("v$n"));
     for my $name (qw(a b)) {
         my ($got, $end) = ('', time + 10);
         until (($got = version($name)) eq "v$n") { last if time > $end || $got !~ /^v|^\?/; sleep 0.01 }
@@ -69,14 +55,14 @@ wait_for { rows('a') == 1 } 15, 'in the end there is one of each';
 
 # An old child.
 sub answered { return scalar IO::Select->new(@_)->can_read(0) }
-configure("# the pools\n" . block('gone', 'one', 1));
+$h->reconfigure("# the pools\n" . block('gone', 'one', 1));
 is version('gone'), 'one', 'another';
 wait_for { !rows('a') && !rows('b') } 15, 'those that are not configured any more have gone';
 my $s = $h->connect;
 print {$s} "GET /same?sleep=15000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 wait_for { grep { $_->{name} eq 'same' && grep { $_->{seats}{busy} } @{$_->{workers}} } @{$h->status->{pools}} } 5, 'a long request';
 my ($index) = map { $_->{index} } rows('gone');
-configure("# the pools\n" . block('next', 'two', 1));
+$h->reconfigure("# the pools\n" . block('next', 'two', 1));
 is version('next'), 'two', 'a reload meanwhile';
 wait_for { !$h->workers('gone') } 10, 'the removed one has no process any more';
 my $early = 0;

@@ -86,8 +86,7 @@ static const char *title(const fcgipm_setting_row_t *row, const char *text, apr_
                     : apr_psprintf(pool, "%s %s", row->directive, text);
 }
 
-/* --- numbers
- * ------------------------------------------------------------------------------------------------------- */
+/* --- numbers --- */
 
 /* Digits, then a unit from the list "name:factor"; the product in *out. False when it is neither. */
 static bool scaled(const char *text, const char *const *units, const int64_t *factors, unsigned count,
@@ -295,8 +294,7 @@ static const char *parse_number(void *s, const fcgipm_setting_row_t *row, const 
     return NULL;
 }
 
-/* --- the other kinds
- * ------------------------------------------------------------------------------------------------ */
+/* --- the other kinds --- */
 
 static const char *parse_choice(void *s, const fcgipm_setting_row_t *row, const char *text, apr_pool_t *pool)
 {
@@ -536,9 +534,7 @@ const char *fcgipm_setting_check(const fcgipm_setting_t *s, apr_pool_t *pool)
     return NULL;
 }
 
-/* --- bytes
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- bytes --- */
 
 /* The format: u16 length of all rows' count, then name, vhost, scope, then the rows in table order. Numbers
  * are 8 bytes, little endian; strings a u32 length + 1 (0 = NULL) and the bytes; lists a u32 count + 1 (0 =
@@ -687,8 +683,7 @@ apr_status_t fcgipm_setting_read(fcgipm_setting_t *s, const unsigned char **in, 
     return APR_SUCCESS;
 }
 
-/* --- fingerprint
- * ------------------------------------------------------------------------------------------------------ */
+/* --- fingerprint --- */
 
 static uint64_t fnv(uint64_t hash, const void *data, size_t len)
 {

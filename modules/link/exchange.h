@@ -132,7 +132,7 @@ apr_status_t fcgipm_exchange_cut(fcgipm_exchange_t *x);
 int64_t fcgipm_exchange_limit(const fcgipm_exchange_t *x);
 /* The caller found out that the client has left: the fault of it. Returns APR_ECONNABORTED. */
 apr_status_t fcgipm_exchange_left(fcgipm_exchange_t *x);
-/* Drive step with poll() until it is over, for a caller that has nothing else to wait for (tests; web/job
+/* Drive step with poll() until it is over, for a caller that has nothing else to wait for (tests; web/handler
  * has). */
 apr_status_t fcgipm_exchange_run(fcgipm_exchange_t *x);
 /* The client has left: hand the connection to the keeper (see fcgipm_lease_linger). It knows whether the

@@ -225,7 +225,8 @@ bool fcgipm_lease_lives(const fcgipm_link_t *link, const fcgipm_lease_t *lease);
 /* The user of a pool, for a message. out: room for it, if the settings do not say. */
 const char *fcgipm_lease_user(const fcgipm_board_t *board, uint32_t pool, const fcgipm_setting_t *setting,
                               char *out, size_t cap);
-/* Tests and status of a child. */
+/* Its row on the board; FCGIPM_NO_CHILD: it has none. */
 unsigned fcgipm_link_child(const fcgipm_link_t *link);
+/* How many connections it keeps (tests). */
 unsigned fcgipm_link_kept(fcgipm_link_t *link);
 #endif

@@ -4,7 +4,7 @@
 /*
  * What: one descriptor for all that a request can wait for: an epoll descriptor with the application's
  * connection, the client's socket, and a bell (a timerfd: rings at a time, or when somebody rings it). Linux
- * only. Who calls: web/async and web/job for their own request; `ring` and `put_app` any thread while the
+ * only. Who calls: web/async and web/handler for their own request; `ring` and `put_app` any thread while the
  * nest is in use. Owns: epoll and bell, never the other two; used again for other requests, a few hundred are
  * kept.
  */

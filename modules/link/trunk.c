@@ -741,16 +741,6 @@ void fcgipm_trunk_full(fcgipm_trunks_t *all, int fd, bool full)
     pthread_mutex_unlock(&all->mutex);
 }
 
-unsigned fcgipm_trunk_count(fcgipm_trunks_t *all)
-{
-    unsigned count = 0;
-    pthread_mutex_lock(&all->mutex);
-    for (const trunk_t *t = all->trunks; t; t = t->next)
-        count++;
-    pthread_mutex_unlock(&all->mutex);
-    return count;
-}
-
 fcgipm_trunks_t *fcgipm_trunks_create(void)
 {
     fcgipm_trunks_t *all = calloc(1, sizeof *all);

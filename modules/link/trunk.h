@@ -39,6 +39,4 @@ int fcgipm_trunk_adopt(fcgipm_trunks_t *trunks, uint32_t pool, uint32_t slot, ui
 const char *fcgipm_trunk_verdict(fcgipm_trunks_t *trunks, int fd);
 /* The request of the branch whose outer end is fd can take no more for its client, or again can. */
 void fcgipm_trunk_full(fcgipm_trunks_t *trunks, int fd, bool full);
-/* Tests. */
-unsigned fcgipm_trunk_count(fcgipm_trunks_t *trunks);
 #endif

@@ -6,13 +6,13 @@
  * wherever it hides (cgroup.kill); pools and users have groups above it, which can be limited. Linux only,
  * this file only.
  *
- *   <base>/fcgipm-<id>/u<uid>/p<index>-<pool>/s<slot>-<generation>      base: FcgiCgroup; id: of
- * FcgiRuntimeDir
+ *   <base>/fcgipm-<id>/u<uid>/p<index>-<pool>/s<slot>-<generation>
  *
- * Who calls: the manager; the parent (sweep, and check at configtest and start).
- * Owns: a tree holds two descriptors; it and what it remembers live in the apr_pool that it was given.
- * Always true: 1. names are made of numbers and configured names, never of what a child can write; 2. below
- * the base every name is opened without following a symbolic link; 3. processes never get a descriptor of it.
+ * base: what FcgiCgroup says; id: a name for FcgiRuntimeDir. Who calls: the manager; the parent (sweep, and
+ * check at configtest and start). Owns: a tree holds two descriptors; it and what it remembers live in the
+ * apr_pool that it was given. Always true: 1. names are made of numbers and configured names, never of what a
+ * child can write; 2. below the base every name is opened without following a symbolic link; 3. processes
+ * never get a descriptor of it.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -4,7 +4,7 @@
 /*
  * What: the manager process: one event loop that spawns, watches, replaces and stops workers. The only header
  * of this room that web may see. It knows nothing of httpd, so the same code runs as a plain program in the
- * tests. Who calls: web/guard in the process that it has just forked; t/unit as a program. Always true: 1.
+ * tests. Who calls: web/parent in the process that it has just forked; t/unit as a program. Always true: 1.
  * one way to begin: read the registry, adopt what lives and matches, then bring the world to the configured
  * state; 2. nothing that a child can write is used as index, length, pid or path (PROMISES R1); 3. it ends on
  * the lifeline's EOF (stops every worker, removes sockets), on LEAVE (touches nothing), or by a signal.

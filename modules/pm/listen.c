@@ -190,19 +190,12 @@ apr_status_t fcgipm_listen_output(int *read_fd, int *write_fd, const char *runti
     return APR_SUCCESS;
 }
 
-void fcgipm_listen_unlink_socket(const char *runtime_dir, uint32_t pool, uint32_t slot)
+void fcgipm_listen_unlink(const char *runtime_dir, uint32_t pool, uint32_t slot)
 {
     char path[PATH_LEN];
 
     if (fcgipm_board_socket_path(path, sizeof path, runtime_dir, pool, slot))
         unlink(path);
-}
-
-void fcgipm_listen_unlink(const char *runtime_dir, uint32_t pool, uint32_t slot)
-{
-    char path[PATH_LEN];
-
-    fcgipm_listen_unlink_socket(runtime_dir, pool, slot);
     output_path(path, runtime_dir, pool, slot);
     unlink(path);
 }

@@ -35,7 +35,7 @@ bool fcgipm_listen_renew(int fd);
  */
 apr_status_t fcgipm_listen_output(int *read_fd, int *write_fd, const char *runtime_dir, uint32_t pool,
                                   uint32_t slot, bool fresh, fcgipm_fault_t *fault);
-void fcgipm_listen_unlink_socket(const char *runtime_dir, uint32_t pool, uint32_t slot);
+/* Socket and FIFO of a place. */
 void fcgipm_listen_unlink(const char *runtime_dir, uint32_t pool, uint32_t slot);
 /* Make or check the runtime directory: a real directory, ours, closed to other writers, as are all above it.
  * make false (configtest): nothing is changed, and one that is not there yet is only looked for from above.

@@ -159,8 +159,7 @@ struct fcgipm_manager {
     int64_t retire_by_us;
     bool again;        /* something happened that other pools may wait for: look at all once more */
     int64_t all_at_us; /* the next turn that leaves no pool out */
-    int64_t stop_by_us;
-    int exit_code; /* >= 0: leave the loop */
+    int exit_code;     /* >= 0: leave the loop */
     int signal_fds[2];
     fcgipm_app_t *apps[FCGIPM_POOLS_MAX];
     uint32_t app_end;                     /* one behind the highest index in use */

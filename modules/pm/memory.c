@@ -2,7 +2,6 @@
 #include "pm/memory.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,22 +9,8 @@
 #include <unistd.h>
 
 #include "pm/pidfd.h"
+#include "pm/proc.h"
 #include "pm/scout.h"
-
-static size_t read_file(const char *path, char *out, size_t cap)
-{
-    size_t len = 0;
-    ssize_t n;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return 0;
-    while (len < cap - 1 && (n = read(fd, out + len, cap - 1 - len)) > 0)
-        len += (size_t)n;
-    close(fd);
-    out[len] = '\0';
-    return len;
-}
 
 /* "Name:   123 kB" in bytes. */
 static uint64_t field_kb(const char *text, const char *name)
@@ -142,5 +127,5 @@ uint64_t fcgipm_memory_oom_kills(void)
 {
     static char text[16384];
 
-    return read_file(fcgipm_memory_vmstat, text, sizeof text) ? field_kb(text, "\noom_kill ") / 1024 : 0;
+    return fcgipm_proc_read(fcgipm_memory_vmstat, text, sizeof text) ? field_kb(text, "\noom_kill ") / 1024 : 0;
 }

@@ -425,7 +425,7 @@ static bool is_idle(const fcgipm_app_t *app)
 {
     const fcgipm_manager_t *m = app->manager;
 
-    return app->what && app->configured && (app->was_ready || m->now - app->made_us >= NEW_US) &&
+    return is_on_demand(app) && (app->was_ready || m->now - app->made_us >= NEW_US) &&
            !fcgipm_app_in_use(app) && !app->needed_us && !fcgipm_app_count(app, FCGIPM_SLOT_STARTING);
 }
 
@@ -636,8 +636,7 @@ void fcgipm_ondemand_reconcile(fcgipm_manager_t *m, const fcgipm_world_t *world)
         fcgipm_app_t *app = m->apps[i];
         fcgipm_setting_t s = {0};
 
-        if (app && app->what && app->configured &&
-            !still_right(m, world, app->what, app->fingerprint, &s, scratch))
+        if (is_on_demand(app) && !still_right(m, world, app->what, app->fingerprint, &s, scratch))
             fcgipm_app_retire(app);
         apr_pool_clear(scratch);
     }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pm/pidfd.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "pm/proc.h"
 
 /* The name in parentheses is the process's own choice and may hold parentheses: the last one counts. */
 static bool parse_stat(const char *text, fcgipm_pidfd_stat_t *out)
@@ -31,36 +31,19 @@ bool fcgipm_pidfd_stat(pid_t pid, fcgipm_pidfd_stat_t *out)
 {
     char path[40], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
-    return parse_stat(text, out);
+    return fcgipm_proc_read(path, text, sizeof text) > 0 && parse_stat(text, out);
 }
 
 long fcgipm_pidfd_status(pid_t pid, const char *name)
 {
     char path[40], text[4096];
     const char *at;
-    ssize_t n;
+
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (!fcgipm_proc_read(path, text, sizeof text))
         return -1;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
     at = strstr(text, name); /* the process's own name in the first line has no line end in it */
     return at ? strtol(at + strlen(name), NULL, 10) : -1;
-}
-
-int fcgipm_pidfd_open(pid_t pid)
-{
-    return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
 int fcgipm_pidfd_find(pid_t pid, uint64_t start_time)
@@ -70,7 +53,7 @@ int fcgipm_pidfd_find(pid_t pid, uint64_t start_time)
         errno = ESRCH;
         return -1;
     }
-    int fd = fcgipm_pidfd_open(pid);
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (fd < 0)
         return -1;
     /* opened first: what is read now is of the process that we hold, or of none */

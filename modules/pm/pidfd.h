@@ -25,8 +25,6 @@ long fcgipm_pidfd_status(pid_t pid, const char *name);
 #define FCGIPM_PIDFD_REAL_UID "\nUid:\t"
 #define FCGIPM_PIDFD_TRACER   "\nTracerPid:\t"
 #define FCGIPM_PIDFD_PROCESS  "\nTgid:\t"
-/* -1 with errno. */
-int fcgipm_pidfd_open(pid_t pid);
 /* The living process `pid` that began at start_time, or -1 (ESRCH: it is gone; otherwise it may live). */
 int fcgipm_pidfd_find(pid_t pid, uint64_t start_time);
 /* 0 or an errno. */

@@ -17,6 +17,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "pm/pidfd.h"
+#include "pm/proc.h"
 #include "pm/spawn.h"
 
 #define SULKERS        64
@@ -112,16 +113,10 @@ static void note_sulker(pid_t pid)
 size_t fcgipm_scout_file(pid_t pid, const char *name, char *out, size_t cap)
 {
     char path[64];
-    size_t len = 0;
-    ssize_t n;
-    int fd;
+    size_t len;
 
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
-    if ((fd = open(path, O_RDONLY | O_CLOEXEC)) >= 0) {
-        while (len < cap - 1 && (n = read(fd, out + len, cap - 1 - len)) > 0)
-            len += (size_t)n;
-        close(fd);
-    }
+    len = fcgipm_proc_read(path, out, cap);
     out[len] = '\0';
     return len;
 }

@@ -58,7 +58,7 @@ uint32_t fcgipm_board_demanding(const fcgipm_board_t *board);
 /* Follow `route` from `pool` (at most 8 hops). For httpd children. */
 uint32_t fcgipm_board_route(const fcgipm_board_t *board, uint32_t pool);
 /* What cannot be guessed of those names, for this process and those it forks; "" (as it is before): nothing.
- * FCGIPM_SOCKET_KEY characters, see web/guard. */
+ * FCGIPM_SOCKET_KEY characters, see web/state. */
 #define FCGIPM_SOCKET_KEY 8
 void fcgipm_board_socket_key(const char *key);
 /* Path of a worker's socket, for both sides: "<runtime_dir>/p<pool>/s<slot>-<key>.sock" (slot: number within

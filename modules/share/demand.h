@@ -3,8 +3,8 @@
 #define FCGIPM_SHARE_DEMAND_H
 /*
  * What: pools that are made on demand, as both sides see them: what one is for, where its rows are, and the
- * table on the board by which httpd children find it. Who calls: manager (geometry, publish), httpd children
- * (find, wait), parent (next_slot).
+ * table on the board by which httpd children find it. Who calls: manager (of, account, geometry, wake), httpd
+ * children (of, account, find, lives, wait), parent (fits, next_slot), views (end).
  * Always true: 1. an index has rows of its own in every table, so that nothing of one pool can be taken for
  * another's but by a reader who holds an old index; 2. for him there is `life`: see layout.h.
  */

@@ -13,9 +13,10 @@
  *           another index; `route` leads requests from the old to the new one.
  *   slot    a place for one worker process of a pool.
  *   seat    the right to have one connection to, and one request in, a slot's worker. A slot has
- *           `concurrency` seats. Seats of a pool are ordered rank first: seat = first + rank * slots + slot,
- * so that a scan in order finds the least loaded worker, lowest slot first. cell    a waiting request of a
- * pool. child   an httpd child process; its index is the owner in seat and cell words.
+ *           `concurrency` seats. Seats of a pool are ordered rank first (seat = first + rank * slots + slot):
+ *           a scan in order finds the least loaded worker, lowest slot first.
+ *   cell    a waiting request of a pool.
+ *   child   an httpd child process; its index is the owner in seat and cell words.
  */
 #include "share/atom.h"
 

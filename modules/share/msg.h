@@ -2,12 +2,12 @@
 #ifndef FCGIPM_SHARE_MSG_H
 #define FCGIPM_SHARE_MSG_H
 /*
- * What: the messages between processes. Two channels, both socket pairs made once by the parent in memory
- * that outlives restarts: orders    parent -> manager, SOCK_SEQPACKET: a configuration (bytes in an unlinked
- * file, passed as a descriptor, with the error log's descriptor), stop requests  httpd children -> manager,
- * SOCK_DGRAM, non-blocking: fixed size, pool index checked against the manager's own table; a full socket
- * drops the message, the sender asks again Trust: the manager believes orders. It treats a request as a wish
- * of somebody who may be hostile.
+ * What: the messages between processes. Two channels, both socket pairs made once by the parent and kept over
+ * restarts (web/state). Orders: parent -> manager, SOCK_SEQPACKET; a configuration (bytes in an unlinked
+ * file, passed as a descriptor, with the error log's descriptor), to retire, to leave. Requests: httpd
+ * children -> manager, SOCK_DGRAM, non-blocking; fixed size; a full socket drops the message, the sender asks
+ * again. Trust: the manager believes orders. It treats a request as a wish of somebody who may be hostile: a
+ * pool index is checked against its own table.
  */
 #include <stdint.h>
 #include <apr_errno.h>

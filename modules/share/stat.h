@@ -56,14 +56,8 @@ static inline fcgipm_board_stat_t *fcgipm_stat_row(fcgipm_board_t *board, uint32
 FCGIPM_STATS(X)
 #undef X
 
-/* A plain copy for views. */
-typedef struct fcgipm_stat_copy {
-#define X(name) uint64_t name;
-    FCGIPM_STATS(X)
-#undef X
-} fcgipm_stat_copy_t;
+/* Upper bounds of the cells of a histogram but the last, in us. */
 extern const uint64_t fcgipm_stat_bound_us[FCGIPM_HISTOGRAM_CELLS - 1];
 /* Count one duration. */
 void fcgipm_stat_histogram_add(fcgipm_histogram_t *histogram, int64_t us);
-void fcgipm_stat_read(const fcgipm_board_t *board, uint32_t pool, fcgipm_stat_copy_t *copy);
 #endif

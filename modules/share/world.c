@@ -16,8 +16,7 @@ static const uint32_t slots_end = FCGIPM_SLOTS_STATIC;
 static const uint32_t seats_end = FCGIPM_SEATS_STATIC;
 static const uint32_t cells_end = FCGIPM_CELLS_STATIC;
 
-/* --- index and geometry
- * ----------------------------------------------------------------------------------------------- */
+/* --- index and geometry --- */
 
 static fcgipm_geometry_t geometry_needed(const fcgipm_setting_t *s)
 {
@@ -264,9 +263,7 @@ apr_status_t fcgipm_world_assign(fcgipm_registry_t *registry, fcgipm_board_t *bo
     return APR_SUCCESS;
 }
 
-/* --- bytes
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- bytes --- */
 
 #define WORLD_MAGIC 0x66706d57u
 

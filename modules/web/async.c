@@ -55,7 +55,8 @@ static bool active;
 
 /* --- can it be done? --- */
 
-const char *fcgipm_async_obstacle(void)
+/* Why requests wait in their threads in this configuration, a sentence for the log; NULL: they need not. */
+static const char *what_prevents_it(void)
 {
 #ifdef AP_MPMQ_CAN_WAITIO
     int can = 0;
@@ -83,7 +84,7 @@ static double factor_of(const ap_directive_t *node)
 
 void fcgipm_async_check(server_rec *main_server, unsigned mode)
 {
-    const char *obstacle = fcgipm_async_obstacle();
+    const char *obstacle = what_prevents_it();
     double factor = factor_of(ap_conftree);
     /* Most servers have httpd's default: that is news for who asks, and no alarm at each start. */
     int level = ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST ? APLOG_WARNING : APLOG_INFO;
@@ -142,7 +143,7 @@ void fcgipm_async_child_init(server_rec *main_server, unsigned mode)
     apr_pool_t *pool;
 
     active = false;
-    if (mode == FCGIPM_OFF || fcgipm_async_obstacle() || apr_pool_create(&pool, NULL) != APR_SUCCESS)
+    if (mode == FCGIPM_OFF || what_prevents_it() || apr_pool_create(&pool, NULL) != APR_SUCCESS)
         return;
     if (!pollset_follows(pool))
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, main_server,

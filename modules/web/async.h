@@ -22,9 +22,6 @@
 void fcgipm_async_child_init(server_rec *main_server, unsigned mode);
 /* check_config: says where the MPM, or its settings, defeat it. */
 void fcgipm_async_check(server_rec *main_server, unsigned mode);
-/* Why requests wait in their threads in this configuration, a sentence for the log; NULL: they need not.
- * Parent. */
-const char *fcgipm_async_obstacle(void);
 /* Can requests of this child be suspended? */
 bool fcgipm_async_active(void);
 /* May this one? Not: HTTP/2 streams, subrequests, error documents, clogging filters. */

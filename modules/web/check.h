@@ -5,7 +5,7 @@
  * What: is what the configuration says possible in this world? Programs, directories and users are looked
  * for, names are looked up, limits and walls are tried; what means nothing is told. One sentence for each
  * fault, with file and line, that says what would be right. What can be seen from a directive alone,
- * web/directive says. Who calls: check_config, once for each reading of the configuration.
+ * web/block and web/commands say. Who calls: check_config, once for each reading of the configuration.
  */
 #include <stdbool.h>
 #include <httpd.h>

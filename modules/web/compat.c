@@ -21,9 +21,7 @@ APLOG_USE_MODULE(fcgipm);
 /* mod_fcgid's own 100 for each virtual host would not fit the board for the hosters who use it most. */
 #define CLASS_MAX 16
 
-/* --- pools
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- pools --- */
 
 /* The first name of the kind fcgid-php-cgi, fcgid-php-cgi-2, ... that the server has not used. */
 static const char *free_name(apr_pool_t *pool, server_rec *s, const char *kind, const char *program)
@@ -276,8 +274,7 @@ bool fcgipm_compat_finish(apr_pool_t *pconf, server_rec *main_server)
     return ok;
 }
 
-/* --- requests
- * ------------------------------------------------------------------------------------------------------ */
+/* --- requests --- */
 
 static const fcgipm_legacy_app_t *app_of(const request_rec *r)
 {

@@ -2,9 +2,10 @@
 #ifndef FCGIPM_WEB_DIRECTIVE_H
 #define FCGIPM_WEB_DIRECTIVE_H
 /*
- * What: the configuration as httpd keeps it: a command table made from core/setting_table.h, the pools of
- * each server, and what a directory or location says. Who calls: httpd while it reads the configuration;
- * request threads read only. Owns: everything is in pconf and lives until the next restart.
+ * What: the configuration as httpd keeps it: the table of directives, the pools of each server, and what a
+ * directory or location says. What the directives do is in web/block, wrapper, commands and legacy. Who
+ * calls: httpd and those while the configuration is read; request threads read only. Owns: everything is in
+ * pconf and lives until the next restart.
  */
 #include <stdbool.h>
 #include <httpd.h>
@@ -67,8 +68,11 @@ typedef struct fcgipm_reference {
 
 /* Ends with an empty record; complete when the module has been loaded. */
 extern command_rec fcgipm_directive_table[];
-/* One more, before httpd sees the table: called by constructors (web/compat). */
+/* One more, before httpd sees the table: called by constructors (web/commands, web/legacy). Of a name the
+ * first holds. */
 void fcgipm_directive_command(const command_rec *command);
+/* Is there a directive of ours with that name? */
+bool fcgipm_directive_listed(const char *name);
 /* pre_config: a new configuration begins. */
 void fcgipm_directive_begin(apr_pool_t *pconf);
 void *fcgipm_directive_create_server(apr_pool_t *pool, server_rec *s);
@@ -88,6 +92,9 @@ const fcgipm_dir_conf_t *fcgipm_directive_dir(const request_rec *r);
 const fcgipm_wrapper_t *fcgipm_directive_wrapper(const request_rec *r);
 /* The pool of a command, if FcgiAllowWrapper allows it in this server or the main server. */
 const fcgipm_pool_conf_t *fcgipm_directive_allowed(const server_rec *s, const char *command);
+/* Names of handlers; behind the prefix stands a pool. */
+#define FCGIPM_HANDLER_PREFIX "fcgipm:"
+#define FCGIPM_SCRIPT_HANDLER "fcgipm-script"
 #define FCGIPM_STATUS_HANDLER "fcgipm-status"
 /* The server's configuration (not .htaccess, not a content type) has named this pool, or the status page's
  * handler, for the request's place. */
@@ -121,12 +128,14 @@ const fcgipm_world_site_t *fcgipm_directive_site(apr_pool_t *pconf, server_rec *
 bool fcgipm_directive_scripts(void);
 /* While the configuration is read: they are wanted. */
 void fcgipm_directive_allow_scripts(void);
-/* web/compat: FCGIWrapper, outside of .htaccess, is the old name of FcgidWrapper where FcgiCompat is On and
- * no FcgiAllowWrapper above it allows the command, and mod_fcgid's own where that is loaded. True: it was
- * that, *fault is what the directive returns. */
-typedef bool fcgipm_directive_before_fn(cmd_parms *cmd, void *dir, const char *args, const char **fault);
-void fcgipm_directive_wrapper_before(fcgipm_directive_before_fn *before);
-/* Has FcgiAllowWrapper so far allowed the command that FcgiWrapper's arguments begin with? While the
- * configuration is read. */
-bool fcgipm_directive_allows(cmd_parms *cmd, const char *args);
+
+/* While the configuration is read, of the directive at cmd: its "file:line" (in cmd->pool), ... */
+const char *fcgipm_directive_place(const cmd_parms *cmd);
+/* ... is it in an .htaccess file, ... */
+bool fcgipm_directive_in_htaccess(cmd_parms *cmd);
+/* ... what its server says, to be changed, and what the main server does (NULL: nothing yet), ... */
+fcgipm_server_conf_t *fcgipm_directive_own(const cmd_parms *cmd);
+const fcgipm_server_conf_t *fcgipm_directive_main(void);
+/* ... and what it names: one more of the references. `directive`, `pool`: of the configuration's life. */
+void fcgipm_directive_refer(cmd_parms *cmd, const char *directive, const char *pool, bool wrapper);
 #endif

@@ -14,6 +14,7 @@
 #include <http_main.h>
 
 #include "web/compat_table.h"
+#include "web/wrapper.h"
 
 extern module AP_MODULE_DECLARE_DATA fcgipm_module;
 APLOG_USE_MODULE(fcgipm);
@@ -126,16 +127,6 @@ static const row_t *row_of(const char *name)
     return NULL;
 }
 
-static const char *place_of(const cmd_parms *cmd)
-{
-    return apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
-}
-
-static bool in_htaccess(cmd_parms *cmd)
-{
-    return ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
-}
-
 /* Once for each name: a hundred virtual hosts need not say a hundred times the same. */
 static void warn_once(cmd_parms *cmd, const char *name, const char *sentence)
 {
@@ -143,11 +134,10 @@ static void warn_once(cmd_parms *cmd, const char *name, const char *sentence)
         return;
     apr_hash_set(warned, name, APR_HASH_KEY_STRING, sentence);
     ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_NOERRNO, 0, cmd->server, "FPM0690: %s: %s: %s",
-                 place_of(cmd), name, sentence);
+                 fcgipm_directive_place(cmd), name, sentence);
 }
 
-/* --- FcgiCompat
- * ---------------------------------------------------------------------------------------------------- */
+/* --- FcgiCompat --- */
 
 /* For <IfModule>: it looks for a module of that name, and distributions put their configuration in there. */
 #define STAND_IN(name_)                                                                                      \
@@ -211,8 +201,7 @@ static const char *compat_switch(cmd_parms *cmd, void *dir, int on)
     return NULL;
 }
 
-/* --- values
- * -------------------------------------------------------------------------------------------------------- */
+/* --- values --- */
 
 static const char *unit_of(const fcgipm_setting_row_t *row)
 {
@@ -330,8 +319,7 @@ void fcgipm_legacy_apply(fcgipm_setting_t *s, const apr_array_header_t *list, ap
     }
 }
 
-/* --- directives of mod_fcgid
- * --------------------------------------------------------------------------------------- */
+/* --- directives of mod_fcgid --- */
 
 static const char *global_value(cmd_parms *cmd, const row_t *row, const char *text)
 {
@@ -373,7 +361,7 @@ static const char *wrapper_directive(cmd_parms *cmd, fcgipm_dir_conf_t *dir, con
             "<Directory> of the server's configuration, or FcgiWrapper here",
             cmd->cmd->name);
     w->command = ap_getword_conf(cmd->pool, &args);
-    w->place = place_of(cmd);
+    w->place = fcgipm_directive_place(cmd);
     w->server = cmd->server;
     while (*args) {
         const char *word = ap_getword_conf(cmd->pool, &args);
@@ -418,7 +406,7 @@ static const char *command_directive(cmd_parms *cmd, const char *args)
     const char *fault = NULL;
 
     o->command = ap_getword_conf(cmd->pool, &args);
-    o->place = place_of(cmd);
+    o->place = fcgipm_directive_place(cmd);
     o->said = apr_array_make(cmd->pool, 4, sizeof(fcgipm_legacy_said_t));
     if (!*o->command || !*args)
         return apr_psprintf(cmd->pool, "%s: wrong arguments; write: %s /path/program option value ...",
@@ -437,8 +425,7 @@ static const char *command_directive(cmd_parms *cmd, const char *args)
     return fault;
 }
 
-/* --- directives of mod_fastcgi
- * ------------------------------------------------------------------------------------- */
+/* --- directives of mod_fastcgi --- */
 
 /* "#1000" is a number, as httpd's User has it. */
 static const char *user_name(cmd_parms *cmd, const char *text)
@@ -539,7 +526,7 @@ static const char *server_directive(cmd_parms *cmd, const char *args, bool exter
         return apr_psprintf(cmd->pool, "%s: no file; write: %s /path/program [-option value ...]",
                             cmd->cmd->name, cmd->cmd->name);
     app->path = ap_server_root_relative(cmd->pool, path);
-    app->place = place_of(cmd);
+    app->place = fcgipm_directive_place(cmd);
     app->is_virtual = external;
     app->forced = true;
     app->setting = apr_pcalloc(cmd->pool, sizeof *app->setting);
@@ -585,8 +572,7 @@ static const char *suexec_directive(cmd_parms *cmd, const char *text)
     return NULL;
 }
 
-/* --- all of them
- * --------------------------------------------------------------------------------------------------- */
+/* --- all of them --- */
 
 static const char *simple_directive(cmd_parms *cmd, const row_t *row, const char *args)
 {
@@ -661,7 +647,7 @@ static const char *compat_directive(cmd_parms *cmd, void *dir, const char *args)
     if ((fault = in_block(cmd, row)))
         return fault;
     /* It would change what holds for the whole server, while requests run. */
-    if (row->kind != WRAPPER && in_htaccess(cmd))
+    if (row->kind != WRAPPER && fcgipm_directive_in_htaccess(cmd))
         return apr_psprintf(cmd->pool, "%s: not in .htaccess; write it in the server's configuration",
                             cmd->cmd->name);
     switch (row->kind) {
@@ -685,7 +671,7 @@ static const char *compat_directive(cmd_parms *cmd, void *dir, const char *args)
 /* FcgiAllowWrapper is a word that no old configuration has. */
 static bool old_wrapper(cmd_parms *cmd, void *dir, const char *args, const char **fault)
 {
-    bool old = compat_on && !in_htaccess(cmd) && !fcgipm_directive_allows(cmd, args);
+    bool old = compat_on && !fcgipm_directive_in_htaccess(cmd) && !fcgipm_wrapper_allows(cmd, args);
 
     *fault = others_have(cmd->cmd->name) ? DECLINE_CMD : old ? compat_directive(cmd, dir, args) : NULL;
     return old || *fault;
@@ -712,5 +698,5 @@ __attribute__((constructor)) static void add_directives(void)
     for (size_t i = 0; i < ALIASES; i++)
         if (strcasecmp(aliases[i].old, "FcgiWrapper")) /* ours, see old_wrapper */
             add_directive(aliases[i].old);
-    fcgipm_directive_wrapper_before(old_wrapper);
+    fcgipm_wrapper_before(old_wrapper);
 }

@@ -17,8 +17,6 @@
 
 APLOG_USE_MODULE(fcgipm);
 
-#define HANDLER_PREFIX  "fcgipm:"
-#define SCRIPT_HANDLER  "fcgipm-script"
 #define WRAPPER_HANDLER "fcgipm-wrapper"
 
 /* The application mounted here, whatever the files are; NULL: file mode, or not ours. */
@@ -36,7 +34,7 @@ int fcgipm_match_translate(request_rec *r)
 
     if (!dir || !r->uri || r->uri[0] != '/')
         return DECLINED;
-    r->filename = apr_pstrcat(r->pool, HANDLER_PREFIX, dir->pass, r->uri, NULL);
+    r->filename = apr_pstrcat(r->pool, FCGIPM_HANDLER_PREFIX, dir->pass, r->uri, NULL);
     return OK;
 }
 
@@ -44,7 +42,9 @@ int fcgipm_match_translate(request_rec *r)
  * the directory walk, which must not look for such a "file" from its working directory up. */
 int fcgipm_match_map_to_storage(request_rec *r)
 {
-    return r->filename && !strncmp(r->filename, HANDLER_PREFIX, strlen(HANDLER_PREFIX)) ? OK : DECLINED;
+    return r->filename && !strncmp(r->filename, FCGIPM_HANDLER_PREFIX, strlen(FCGIPM_HANDLER_PREFIX))
+               ? OK
+               : DECLINED;
 }
 
 /* Said further inside than any application, see fcgipm_directive_merge_dir. */
@@ -70,7 +70,7 @@ int fcgipm_match_fixups(request_rec *r)
         return DECLINED;
     if (!dir->prefix && r->finfo.filetype != APR_REG && r->finfo.filetype != APR_LNK)
         return DECLINED;
-    r->handler = apr_pstrcat(r->pool, HANDLER_PREFIX, dir->pass, NULL);
+    r->handler = apr_pstrcat(r->pool, FCGIPM_HANDLER_PREFIX, dir->pass, NULL);
     return DECLINED;
 }
 
@@ -279,14 +279,14 @@ int fcgipm_match_request(request_rec *r, fcgipm_match_t *match)
     match->body_max = -1;
     if (!r->handler)
         return DECLINED;
-    if (!strcmp(r->handler, SCRIPT_HANDLER)) {
+    if (!strcmp(r->handler, FCGIPM_SCRIPT_HANDLER)) {
         int status = check_identity(r);
 
         return status == OK ? match_script(r, match) : status;
     }
     if (!strcmp(r->handler, WRAPPER_HANDLER))
         return match_wrapper(r, match);
-    if (strncmp(r->handler, HANDLER_PREFIX, strlen(HANDLER_PREFIX)))
+    if (strncmp(r->handler, FCGIPM_HANDLER_PREFIX, strlen(FCGIPM_HANDLER_PREFIX)))
         return match_compat(r, match);
-    return match_pool(r, r->handler + strlen(HANDLER_PREFIX), match);
+    return match_pool(r, r->handler + strlen(FCGIPM_HANDLER_PREFIX), match);
 }

@@ -2,11 +2,11 @@
 #ifndef FCGIPM_WEB_MATCH_H
 #define FCGIPM_WEB_MATCH_H
 /*
- * What: from a request to a pool and to the CGI idea of where the script is. Two modes (PAIN.md P10):
- *   mount  FcgiPass (or SetHandler fcgipm:NAME) in <Location "/blog">, or FcgiPass NAME prefix=/blog:
- * SCRIPT_NAME is the prefix, PATH_INFO the rest, no file system is asked file   everywhere else (Files,
- * Directory, .htaccess, extension, fcgipm-script): httpd's own directory walk Who calls: request hooks and
- * job.
+ * What: from a request to a pool and to the CGI idea of where the script is. Two modes (PAIN.md P10). Mount:
+ * FcgiPass (or SetHandler fcgipm:NAME) in <Location "/blog">, or FcgiPass NAME prefix=/blog: SCRIPT_NAME is
+ * the prefix, PATH_INFO the rest, no file system is asked. File: everywhere else (Files, Directory,
+ * .htaccess, extension, fcgipm-script): httpd's own directory walk. Who calls: request hooks, web/handler and
+ * web/stage.
  */
 #include <stdbool.h>
 #include <httpd.h>

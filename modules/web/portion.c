@@ -41,13 +41,11 @@ uint32_t fcgipm_portion_grace(void)
 /* MaxRequestWorkers, whatever the MPM. */
 static uint32_t all_threads(void)
 {
-    int processes = 0, threads = 0;
+    int threads = 0;
 
-    if (ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &processes) != APR_SUCCESS || processes < 1)
-        processes = 1;
     if (ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads) != APR_SUCCESS || threads < 1)
         threads = 1;
-    return (uint32_t)processes * (uint32_t)threads;
+    return all_children() * (uint32_t)threads;
 }
 
 static uint32_t at_least_one(uint32_t n)
@@ -102,8 +100,8 @@ static void share_with_peers(fcgipm_share_t *share, const fcgipm_setting_t *s, c
     share->peers_tight = all > threads;
 }
 
+/* Set before children are forked. */
 static fcgipm_share_t script_share;
-
 static uint32_t user_queue;
 
 uint32_t fcgipm_portion_user_queue(void)
@@ -199,7 +197,7 @@ bool fcgipm_portion_enter(uint32_t index, const fcgipm_match_t *match, fcgipm_bo
     return true;
 }
 
-static uint16_t demanding;
+static uint16_t demanding; /* of this child, as `held` */
 
 bool fcgipm_portion_wait(fcgipm_board_t *board, unsigned child)
 {

@@ -121,6 +121,24 @@ sub external {
     }
     return $pid;
 }
+# Below what httpd's suexec takes programs from; undef: there is no suexec, or it does not say.
+sub suexec_root {
+    my $suexec = '/usr/lib/apache2/suexec';
+    return undef unless -u $suexec;
+    my ($root) = `$suexec -V 2>&1` =~ /AP_DOC_ROOT="(.*)"/;
+    if (!$root && open my $f, '<', '/etc/apache2/suexec/www-data') { chomp($root = <$f>) }
+    return $root;
+}
+# A directory in there, until the test ends. Skips the whole test where that cannot be.
+my @suexec_dirs;
+sub suexec_dir {
+    Test::More::plan(skip_all => 'needs root') if $>;
+    my $root = suexec_root() // Test::More::plan(skip_all => 'there is no suexec (apache2-suexec-custom), or it does not say where its document root is');
+    my $made = !-d $root && mkdir $root;
+    my $dir = File::Temp::tempdir("$root/fcgipm-XXXXXX");
+    push @suexec_dirs, [$$, $dir, $made ? $root : ()];
+    return $dir;
+}
 sub find_httpd {
     for (qw(/usr/sbin/apache2 /usr/sbin/httpd /usr/local/apache2/bin/httpd)) { return $_ if -x }
     die "no httpd here\n";
@@ -513,6 +531,24 @@ sub signal_and_wait {
 sub graceful { $_[0]->signal_and_wait('USR1') }
 sub restart { $_[0]->signal_and_wait('HUP') }
 
+# What stands in its configuration from the first line of the text on becomes the text, by a graceful restart.
+sub reconfigure {
+    my ($self, $text) = @_;
+    my ($first) = split /\n/, $text;
+    my $conf = $self->slurp('httpd.conf') =~ s/^\Q$first\E\n.*\z/$text/msr;
+    open my $f, '>', "$self->{root}/httpd.conf" or die "httpd.conf: $!";
+    print {$f} $conf;
+    close $f;
+    $self->graceful;
+}
+# VERSION in the environment of the process that answers below this path (an actor); '?': it has gone already; else the status.
+sub version {
+    my ($self, $path) = @_;
+    my $r = $self->get("$path?do=pid");
+    return $r->{status} unless $r->{body} =~ /^(\d+)\n\z/;
+    return proc_file($1, 'environ') =~ /(?:^|\0)VERSION=(\w+)/ ? $1 : '?';
+}
+
 # --- the end ---
 
 sub end_processes {
@@ -565,6 +601,11 @@ END {
         $self->end_processes(15);
         kill KILL => $self->marked;
         system 'rm', '-rf', $self->{root} unless $ENV{FCGIPM_KEEP};
+    }
+    for (grep { $_->[0] == $$ } @suexec_dirs) {
+        my (undef, $dir, @made) = @$_;
+        system 'rm', '-rf', $dir;
+        rmdir for @made;
     }
     $? = $status;
 }
