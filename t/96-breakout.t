@@ -163,7 +163,7 @@ subtest 'variables that choose the program' => sub {
         chmod $open->[1], "$top/www";
         is $h->get('/www/bob/x.php')->{status}, 403, 'nor where it is so above them all' if $open->[1] == 0775;
         my ($status, $text) = Fcgipm->configtest(conf => $php);
-        like $text, qr{FPM0680: .*FcgiServer php> FcgiUserFrom: others than root may write to $top/www\b}, 'which configtest tells';
+        like $text, qr{FPM0680: .*FcgiServerTemplate php> FcgiUserFrom: others than root may write to $top/www\b}, 'which configtest tells';
     }
     chown 0, -1, "$top/www";
     chmod 0755, "$top/www";

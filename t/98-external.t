@@ -28,7 +28,9 @@ sub application {
 sub put { my ($name) = @_; rename "$dir/$name", "$dir/app.sock" or die "$name: $!" }
 
 my $first = application('app.sock', $nobody);
-my $h = Fcgipm->httpd(expect_log => [qr/FPM060[0-3]/, qr/FPM061[0-9]/], conf => <<"EOC");
+# One child: a kept connection is one of its.
+my $mpm = "StartServers 1\nServerLimit 1\nThreadLimit 16\nThreadsPerChild 16\nMaxRequestWorkers 16\nMinSpareThreads 1\nMaxSpareThreads 16\n";
+my $h = Fcgipm->httpd((($ENV{FCGIPM_MPM} // "event") eq "event" ? (mpm_conf => $mpm) : ()), expect_log => [qr/FPM060[0-3]/, qr/FPM061[0-9]/], conf => <<"EOC");
 <FcgiServer out>
     FcgiConnect unix:$dir/app.sock
     FcgiTimeout connect=1s queue=2s
@@ -145,6 +147,8 @@ subtest 'where anybody may put one' => sub {
     like $said->("$dir/sticky/x.sock"), $like->('sticky'), 'one as /tmp: whoever comes first';
     unlike $said->("$dir/sticky/below/x.sock"), qr/FPM0680/, 'but not above, where it keeps what is there';
     unlike $said->("$dir/fine/x.sock"), qr/FPM0680/, 'a group is the administrator\'s choice';
-    unlike $said->('/nowhere/at/all/x.sock'), qr/FPM0680/, 'what is not there is not told';
+    my $nowhere = $said->('/nowhere/at/all/x.sock');
+    like $nowhere, qr/FPM0680: .*its directory is not there/, 'what is not there';
+    unlike $nowhere, qr/anybody/, 'cannot be written by anybody';
 };
 done_testing;

@@ -66,14 +66,15 @@ static void close_others(const fcgipm_daemon_env_t *env)
 
 /* --- the end --- */
 
-#define SWEEP_US 2000000
+#define SWEEP_US 4000000
 
 /* What workers forked and left has come to us; it goes with us. Killing may bring further orphans: until none
  * is left, but for what KILL does not end. */
 static void sweep_strays(const fcgipm_manager_t *m)
 {
     char mark[160];
-    fcgipm_stray_t strays = {.parent = getpid(), .mark = mark, .any_uid = true};
+    fcgipm_stray_t strays = {
+        .parent = getpid(), .unasked = true, .everywhere = true, .mark = mark, .any_uid = true};
     int64_t begin = fcgipm_manager_clock();
 
     snprintf(mark, sizeof mark, "FCGIPM_WORKER=%s:", m->runtime_dir);
@@ -258,7 +259,7 @@ static unsigned signal_leftovers(const fcgipm_registry_t *registry, int sig)
 static unsigned kill_leftover_families(const char *runtime_dir)
 {
     char mark[160];
-    fcgipm_stray_t strays = {.mark = mark, .any_uid = true};
+    fcgipm_stray_t strays = {.everywhere = true, .mark = mark, .any_uid = true};
 
     snprintf(mark, sizeof mark, "FCGIPM_WORKER=%s:", runtime_dir);
     return fcgipm_stray_kill(&strays);
@@ -320,7 +321,8 @@ bool fcgipm_daemon_any_orphan(const char *runtime_dir)
 {
     char text[160];
     bool any = false;
-    fcgipm_stray_t strays = {.mark = text, .any_uid = true, .spare = only_seen, .ctx = &any};
+    fcgipm_stray_t strays = {
+        .everywhere = true, .mark = text, .any_uid = true, .spare = only_seen, .ctx = &any};
 
     snprintf(text, sizeof text, "FCGIPM_WORKER=%s:", runtime_dir);
     fcgipm_stray_kill(&strays);
@@ -330,7 +332,8 @@ bool fcgipm_daemon_any_orphan(const char *runtime_dir)
 unsigned fcgipm_daemon_end_orphans(const char *runtime_dir, const char *cgroup, bool first)
 {
     char text[160];
-    fcgipm_stray_t strays = {.mark = text, .any_uid = true, .signal_number = first ? SIGTERM : SIGKILL};
+    fcgipm_stray_t strays = {
+        .everywhere = true, .mark = text, .any_uid = true, .signal_number = first ? SIGTERM : SIGKILL};
     unsigned count;
 
     snprintf(text, sizeof text, "FCGIPM_WORKER=%s:", runtime_dir);

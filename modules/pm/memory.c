@@ -127,5 +127,6 @@ uint64_t fcgipm_memory_oom_kills(void)
 {
     static char text[16384];
 
-    return fcgipm_proc_read(fcgipm_memory_vmstat, text, sizeof text) ? field_kb(text, "\noom_kill ") / 1024 : 0;
+    return fcgipm_proc_read(fcgipm_memory_vmstat, text, sizeof text) ? field_kb(text, "\noom_kill ") / 1024
+                                                                     : 0;
 }

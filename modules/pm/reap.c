@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "pm/pidfd.h"
 #include "pm/slow.h"
@@ -32,7 +33,8 @@ static bool is_worker(void *ctx, pid_t pid)
 
 /* Its control group, from which nothing gets out by itself. And, for what somebody has moved (su, a session
  * of its own) and where there are no groups: its session, its group, and what carries its marker: each by a
- * pidfd, so that nobody else is ever hit. */
+ * pidfd, so that nobody else is ever hit. What it left has come to us, as to the nearest collector above;
+ * only what an earlier manager's workers left may be anywhere. */
 void fcgipm_reap_group(const fcgipm_worker_t *w)
 {
     char marker[192];
@@ -41,6 +43,8 @@ void fcgipm_reap_group(const fcgipm_worker_t *w)
     bool there = fcgipm_pidfd_stat(w->pid, &stat) && stat.start_time == w->start_time;
     fcgipm_stray_t strays = {.session = there ? w->pid : 0,
                              .since = w->start_time,
+                             .parent = getpid(),
+                             .everywhere = w->adopted,
                              .mark = marker,
                              .any_uid = true,
                              .spare = is_worker,

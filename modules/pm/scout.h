@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define FCGIPM_SCOUT_PATIENCE_MS 300
+#define FCGIPM_SCOUT_PATIENCE_MS 1000
 #define FCGIPM_SCOUT_HELD        3
 
 /* In the scout: about pid; the answer is all zeros before. It may read files, and nothing else. */

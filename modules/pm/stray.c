@@ -41,12 +41,10 @@ static bool user_fits(const fcgipm_stray_t *what, pid_t pid)
     return uid >= 0 && (what->any_uid ? uid != 0 || geteuid() != 0 : uid == (long)what->uid);
 }
 
-static bool is_near(const fcgipm_stray_t *what, pid_t pid, const fcgipm_pidfd_stat_t *stat)
+static bool is_near(const fcgipm_stray_t *what, const fcgipm_pidfd_stat_t *stat)
 {
-    if (what->session && (stat->session == what->session || stat->pgrp == what->session) &&
-        stat->start_time >= what->since)
-        return true;
-    return what->parent && stat->ppid == what->parent && !(what->spare && what->spare(what->ctx, pid));
+    return what->session && (stat->session == what->session || stat->pgrp == what->session) &&
+           stat->start_time >= what->since;
 }
 
 static bool end(const fcgipm_stray_t *what, pid_t pid, uint64_t start_time)
@@ -61,45 +59,86 @@ static bool end(const fcgipm_stray_t *what, pid_t pid, uint64_t start_time)
     return killed;
 }
 
-/* --- those of whom only the mark says it --- */
+/* --- all processes of the machine, as one look over /proc found them --- */
 
-typedef struct suspects {
-    pid_t *pids;
-    uint64_t *start_times;
+typedef struct seen {
+    pid_t pid;
+    fcgipm_pidfd_stat_t stat;
+} seen_t;
+
+typedef struct census {
+    seen_t *seen; /* malloc'ed */
     size_t count, room;
-} suspects_t;
+} census_t;
 
-static void suspect(suspects_t *s, pid_t pid, uint64_t start_time)
+static int by_pid(const void *a, const void *b)
 {
-    if (s->count == s->room) {
-        size_t room = s->room ? s->room * 2 : 256;
-        pid_t *pids = realloc(s->pids, room * sizeof *pids);
-        uint64_t *times;
-        if (!pids)
-            return;
-        s->pids = pids;
-        if (!(times = realloc(s->start_times, room * sizeof *times)))
-            return;
-        s->start_times = times;
-        s->room = room;
-    }
-    s->pids[s->count] = pid;
-    s->start_times[s->count++] = start_time;
+    const seen_t *x = a, *y = b;
+    return (x->pid > y->pid) - (x->pid < y->pid);
 }
 
-static unsigned end_marked(const fcgipm_stray_t *what, suspects_t *s)
+static void count_in(census_t *c, pid_t pid)
 {
-    bool *found = s->count ? malloc(s->count * sizeof *found) : NULL;
-    unsigned count = 0;
-    if (found) {
-        fcgipm_scout_send(s->pids, s->count, look_for_mark, what->mark, found, sizeof *found);
-        for (size_t i = 0; i < s->count; i++)
-            count += found[i] && end(what, s->pids[i], s->start_times[i]);
+    if (c->count == c->room) {
+        size_t room = c->room ? c->room * 2 : 512;
+        seen_t *seen = realloc(c->seen, room * sizeof *seen);
+        if (!seen)
+            return;
+        c->seen = seen;
+        c->room = room;
     }
+    c->seen[c->count].pid = pid;
+    if (fcgipm_pidfd_stat(pid, &c->seen[c->count].stat) && !c->seen[c->count].stat.dead)
+        c->count++;
+}
+
+static census_t take_census(void)
+{
+    census_t c = {0};
+    struct dirent *entry;
+    DIR *proc = opendir("/proc");
+    while (proc && (entry = readdir(proc))) {
+        pid_t pid = atoi(entry->d_name); /* 0: not a number */
+        if (pid > 1)
+            count_in(&c, pid);
+    }
+    if (proc)
+        closedir(proc);
+    if (c.count)
+        qsort(c.seen, c.count, sizeof *c.seen, by_pid);
+    return c;
+}
+
+typedef enum branch { ELSEWHERE, SPARED, OURS } branch_t;
+
+/* Where it comes from: below what->parent, by one of its children that is spared, or by none. */
+static branch_t branch_of(const fcgipm_stray_t *what, const census_t *c, const seen_t *one)
+{
+    for (size_t steps = 0; what->parent && one && steps < c->count; steps++) {
+        seen_t above = {.pid = one->stat.ppid};
+        if (above.pid == what->parent)
+            return what->spare && what->spare(what->ctx, one->pid) ? SPARED : OURS;
+        one = bsearch(&above, c->seen, c->count, sizeof *c->seen, by_pid);
+    }
+    return ELSEWHERE;
+}
+
+/* Those of whom only the mark says it. */
+static unsigned end_marked(const fcgipm_stray_t *what, const seen_t *suspects, size_t count)
+{
+    pid_t *pids = count ? malloc(count * sizeof *pids) : NULL;
+    bool *found = count ? malloc(count * sizeof *found) : NULL;
+    unsigned killed = 0;
+    for (size_t i = 0; pids && i < count; i++)
+        pids[i] = suspects[i].pid;
+    if (pids && found) {
+        fcgipm_scout_send(pids, count, look_for_mark, what->mark, found, sizeof *found);
+        for (size_t i = 0; i < count; i++)
+            killed += found[i] && end(what, pids[i], suspects[i].stat.start_time);
+    }
+    free(pids);
     free(found);
-    free(s->pids);
-    free(s->start_times);
-    return count;
+    return killed;
 }
 
 bool fcgipm_stray_untrace(pid_t pid)
@@ -124,22 +163,23 @@ bool fcgipm_stray_untrace(pid_t pid)
 
 unsigned fcgipm_stray_kill(const fcgipm_stray_t *what)
 {
-    unsigned count = 0;
-    suspects_t suspects = {0};
-    struct dirent *entry;
-    DIR *proc = opendir("/proc");
-    if (!proc)
-        return 0;
-    while ((entry = readdir(proc))) {
-        pid_t pid = atoi(entry->d_name); /* 0: not a number */
-        fcgipm_pidfd_stat_t stat;
-        if (pid <= 1 || pid == getpid() || pid == getppid() || !fcgipm_pidfd_stat(pid, &stat) || stat.dead)
+    census_t c = take_census();
+    seen_t *suspects = c.count ? malloc(c.count * sizeof *suspects) : NULL;
+    unsigned killed = 0;
+    size_t count = 0;
+    for (size_t i = 0; suspects && i < c.count; i++) {
+        const seen_t *one = &c.seen[i];
+        branch_t branch;
+        if (one->pid == getpid() || one->pid == getppid())
             continue;
-        if (is_near(what, pid, &stat))
-            count += end(what, pid, stat.start_time);
-        else if (what->mark && user_fits(what, pid))
-            suspect(&suspects, pid, stat.start_time);
+        branch = branch_of(what, &c, one);
+        if ((branch == OURS && what->unasked) || is_near(what, &one->stat))
+            killed += end(what, one->pid, one->stat.start_time);
+        else if (branch == OURS || (branch == ELSEWHERE && what->everywhere && user_fits(what, one->pid)))
+            suspects[count++] = *one;
     }
-    closedir(proc);
-    return count + end_marked(what, &suspects);
+    killed += end_marked(what, suspects, count);
+    free(suspects);
+    free(c.seen);
+    return killed;
 }

@@ -249,7 +249,7 @@ static bool manager_lives(fcgipm_state_t *state)
 
 void fcgipm_parent_stop(fcgipm_state_t *state)
 {
-    apr_time_t limit = fcgipm_clock_steady_us() + state->stop_us + apr_time_from_sec(3);
+    apr_time_t limit = fcgipm_clock_steady_us() + state->stop_us + apr_time_from_sec(6);
     int status;
 
     if (state->manager == 0)
