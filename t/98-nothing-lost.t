@@ -66,6 +66,25 @@ if ($mpm eq 'event' && !defined $ENV{FCGIPM_STORM_DO}) {
     }
 }
 
+# The socket of a process that was adopted has nobody behind it from the moment in which that dies. The manager may be told
+# later than the next client.
+if (!defined $ENV{FCGIPM_STORM_DO}) {
+    my $h = Fcgipm->httpd(conf => pool_c(), expect_log => [qr/FPM0644/, qr/FPM0315/]);
+    wait_for { $h->status('c')->{ready} == 2 } 10;
+    my $manager = $h->manager;
+    kill KILL => $manager;
+    wait_for { my $m = $h->manager; $m && $m != $manager && ($h->status('c')->{ready} // 0) == 2 } 10, 'the next manager';
+    $manager = $h->manager;
+    kill STOP => $manager;
+    kill KILL => $h->workers('c');
+    my $s = $h->connect;
+    print {$s} "GET /c?do=pid HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    ok !IO::Select->new($s)->can_read(0.3), 'a request that finds both adopted processes dead waits for the manager to know it';
+    kill CONT => $manager;
+    is Fcgipm::parse((Fcgipm::read_all($s, 20))[0], 'GET')->{status}, 200, 'and gets its answer from the next ones';
+    $h->stop;
+}
+
 # What a manager that was killed has not read is not for the next one, which is born with something newer.
 if (!defined $ENV{FCGIPM_STORM_DO}) {
     my $h = Fcgipm->httpd(conf => pool_c(), expect_log => [qr/FPM0644/, qr/FPM0315: .* is gone after 0\.0 s/]);

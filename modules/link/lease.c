@@ -26,6 +26,7 @@
 #define STREAK_MAX         16
 #define STREAK_US          2000
 #define TRIES_MAX          3
+#define TRIES_OWN          8 /* 0.7 s: of our own processes the manager will hear */
 #define CONNECT_DEFAULT_US 10000000
 
 /* ---- messages ---- */
@@ -567,13 +568,14 @@ static bool try_again(attempt_t *a, apr_status_t rv)
 {
     fcgipm_lease_t *lease = a->lease;
     bool refused = fcgipm_peer_refused(rv);
+    int most = a->wish->setting->connect ? TRIES_MAX : TRIES_OWN;
     if (refused)
         fcgipm_link_tell(a->link, FCGIPM_MSG_BAD, lease->pool, lease->slot, lease->generation);
     a->avoid = lease->slot;
     a->poll_fd = -1;
     give_back(a->link, lease);
     int64_t now_us = fcgipm_clock_us();
-    if (!refused || a->tries >= TRIES_MAX || (a->wish->deadline_us && now_us >= a->wish->deadline_us))
+    if (!refused || a->tries >= most || (a->wish->deadline_us && now_us >= a->wish->deadline_us))
         return false;
     a->wake_us = now_us + (int64_t)a->tries * a->tries * 5000;
     a->tries++;

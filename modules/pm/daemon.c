@@ -74,7 +74,7 @@ static void sweep_strays(const fcgipm_manager_t *m)
 {
     char mark[160];
     fcgipm_stray_t strays = {
-        .parent = getpid(), .unasked = true, .everywhere = true, .mark = mark, .any_uid = true};
+        .parent = getpid(), .unasked = true, .everywhere = m->inherits, .mark = mark, .any_uid = true};
     int64_t begin = fcgipm_manager_clock();
 
     snprintf(mark, sizeof mark, "FCGIPM_WORKER=%s:", m->runtime_dir);

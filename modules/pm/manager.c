@@ -212,6 +212,7 @@ static void adopt_row(fcgipm_manager_t *m, uint32_t row_index)
 
     if (pid <= 1)
         return;
+    m->inherits = true;
     app = row->pool < FCGIPM_POOLS_MAX ? m->apps[row->pool] : NULL;
     if (!app && row->pool < FCGIPM_POOLS_MAX)
         app = unknown_pool(m, row->pool);
@@ -225,6 +226,7 @@ static void adopt_row(fcgipm_manager_t *m, uint32_t row_index)
         w->state = FCGIPM_SLOT_STARTING;
         w->ready_us = m->now;
         w->hung = true; /* not held against the pool */
+        w->adopted = true;
         fcgipm_reap_group(w);
         fcgipm_worker_died(w, -1);
     }

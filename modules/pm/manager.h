@@ -193,6 +193,7 @@ struct fcgipm_manager {
     int64_t lack_us, lack_until_us, lack_told_us; /* last noticed; no start before; last line about it */
     bool lack_told;
     fcgipm_cgroup_t *cgroup; /* NULL: without control groups */
+    bool inherits;           /* there was a manager before: what its workers left may not have come to us */
 };
 
 /* --- worker.c: one worker --- */
