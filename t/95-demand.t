@@ -137,9 +137,9 @@ subtest 'FcgiUserThreads' => sub {
     link_also(fill($h, 0));
     my $round = sub {
         my ($what) = @_;
-        my @two = ask($h, map { "/srv/$alice/x.own?sleep=1500" } 1 .. 2);
+        my @two = ask($h, map { "/srv/$alice/x.own?sleep=3000" } 1 .. 2);
         wait_for { grep { $_->{name} eq "own:$alice" && 2 == grep { $_->{seats}{busy} } @{$_->{workers}} } @{$h->status->{pools}} } 10, 'two of one template';
-        my @other = ask($h, map { ("/srv/$alice/x.also?sleep=1500", "/plain?sleep=1500") } 1 .. 2);
+        my @other = ask($h, map { ("/srv/$alice/x.also?sleep=3000", "/plain?sleep=3000") } 1 .. 2);
         wait_for { answered(@other) == 3 } 10, "$what: and one more, of another template or block";
         my @bob = ask($h, map { "/srv/$bob/x.$_" } qw(own also own));
         is scalar(grep { m{^HTTP/1.1 200} } rest(@bob)), 3, 'another user has his own';
@@ -165,8 +165,8 @@ SKIP: {
         my $srv = fill($h, 0);
         link_also($srv);
         my $page = sub { my ($name, $url) = @_; open my $f, '>', "$srv/$name.shtml" or die; print {$f} qq{[<!--#include virtual="$url" -->]\n}; close $f };
-        $page->(own => "/srv/$alice/x.own?sleep=1500");
-        $page->(also => "/srv/$alice/x.also?sleep=1500");
+        $page->(own => "/srv/$alice/x.own?sleep=3000");
+        $page->(also => "/srv/$alice/x.also?sleep=3000");
         $page->(bob => "/srv/$bob/x.own");
         my @s = ask($h, map { ('/srv/own.shtml', '/srv/also.shtml') } 1 .. 3);
         wait_for { answered(@s) == 3 } 10, 'more than three';

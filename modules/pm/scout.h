@@ -6,7 +6,8 @@
  * stack): whoever reads it waits for a lock of that process, which it can hold for ever (a page of a file
  * system of its own, FUSE, that never comes). So a child asks, a scout, and is killed if it is kept waiting.
  * Who calls: stray, memory, slow. Always true: a call takes FCGIPM_SCOUT_PATIENCE_MS times FCGIPM_SCOUT_HELD
- * more than it needs, at most; the processes of a user who held a scout are not asked again for a minute.
+ * more than it needs, at most; the processes of a user who held a scout are not asked again for 10 s, and
+ * longer each time.
  */
 #include <stddef.h>
 #include <stdint.h>
